@@ -1,0 +1,474 @@
+"""D3G, Deep Deterministic Dynamics Gradients, on continuous control: Figure 7 of Edwards et al., ICML 2020.
+
+D3G learns Q(s, s'), the value of moving from state s to a neighbouring state s' and acting optimally thereafter. A
+proposal s + tau(s) of the best next state takes the place of the actor, an inverse dynamics model I(s, s') turns it
+into an action, and a forward dynamics model f(s, a) closes a cycle that keeps the proposals reachable.
+`--no-cycle` trains D3G-, the paper's ablation without that cycle.
+
+    python d3g_continuous.py --env-id HalfCheetah-v4 --seed 1
+"""
+
+import copy
+import importlib.metadata
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import gymnasium as gym
+import imageio
+import numpy as np
+import torch
+import torch.nn.functional as F
+import tyro
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+
+@dataclass
+class Args:
+    """Train D3G on a Gymnasium task with flat observations and bounded continuous actions."""
+
+    # Experiment
+    exp_name: str = Path(__file__).stem
+    """the name of this experiment, part of the default run folder"""
+    seed: int = 1
+    """seed of the networks, the exploration, the batches and the episodes"""
+    torch_deterministic: bool = True
+    """on a GPU, use only kernels that repeat bit by bit (a CPU run always does)"""
+    cuda: bool = True
+    """use a GPU if there is one"""
+    num_threads: int = 1
+    """CPU threads; 1 is best for seeds side by side, raise it for a single run"""
+    run_dir: str | None = None
+    """the run's folder; by default runs/{env_id}__{exp_name}__{seed}__{unix time}"""
+    resume: bool = False
+    """continue the run in --run-dir from its checkpoint, or start it if there is none"""
+    checkpoint_frequency: int = 50_000
+    """environment steps between checkpoints, each written at the next end of an episode"""
+    capture_video: bool = False
+    """write a GIF of the first episode of each evaluation to the run folder's videos/"""
+
+    # Environment and budget
+    env_id: str = "HalfCheetah-v4"
+    """the Gymnasium task, Id-v0 or module:Id-v0"""
+    total_timesteps: int = 1_000_000
+    """environment steps of the whole run"""
+    eval_frequency: int = 5_000
+    """environment steps between evaluations"""
+    eval_episodes: int = 10
+    """noise-free episodes per evaluation, the same start states every time"""
+
+    # Algorithm
+    learning_rate: float = 3e-4
+    """learning rate of every Adam optimiser"""
+    hidden_sizes: tuple[int, ...] = (256, 256)
+    """widths of the hidden layers of every network"""
+    buffer_size: int = 1_000_000
+    """transitions the replay buffer holds"""
+    batch_size: int = 256
+    """transitions per update"""
+    gamma: float = 0.99
+    """discount factor"""
+    tau: float = 0.005
+    """step of the target networks towards the online ones (the paper's eta)"""
+    learning_starts: int = 10_000
+    """uniformly random steps at the start, without updates"""
+    policy_frequency: int = 2
+    """updates per update of the proposal and the target networks (the paper's d)"""
+    exploration_noise: float = 0.1
+    """standard deviation of the Gaussian exploration noise, in units of the action scale"""
+    beta: float = 1.0
+    """weight of the distance between a proposal and its cycle (Eq. 12)"""
+    cycle: bool = True
+    """pass proposals through the inverse and forward dynamics (D3G); without: D3G-"""
+
+    def __post_init__(self):
+        def check(names: str, allowed: str, is_valid) -> None:
+            for name in names.split():
+                if not is_valid(getattr(self, name)):
+                    fail(f"--{name.replace('_', '-')} {getattr(self, name)}: must be {allowed}")
+
+        check("seed", "from 0 to 2**32 - 1", lambda x: 0 <= x < 2**32)
+        check("num_threads total_timesteps eval_frequency eval_episodes", "at least 1", lambda x: x >= 1)
+        check("checkpoint_frequency buffer_size batch_size policy_frequency", "at least 1", lambda x: x >= 1)
+        check("learning_starts", "at least 0", lambda x: x >= 0)
+        check("hidden_sizes", "one width or more, each at least 1", lambda x: len(x) >= 1 and min(x) >= 1)
+        check("learning_rate", "positive and finite", lambda x: 0 < x < np.inf)
+        check("exploration_noise beta", "at least 0 and finite", lambda x: 0 <= x < np.inf)
+        check("gamma", "from 0 to 1", lambda x: 0 <= x <= 1)
+        check("tau", "above 0 and at most 1", lambda x: 0 < x <= 1)
+        check("resume", "used with --run-dir", lambda x: not x or self.run_dir)
+
+
+class MLP(nn.Sequential):
+    """Multilayer perceptron with ReLUs, over its inputs side by side: [batch, n_1], ... -> [batch, sizes[-1]]."""
+
+    def __init__(self, *sizes: int):
+        layers = []
+        for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+            layers += [nn.Linear(n_in, n_out), nn.ReLU(inplace=True)]
+        super().__init__(*layers[:-1])
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return super().forward(torch.cat(inputs, 1))
+
+
+class InverseDynamics(MLP):
+    """I_omega (Eq. 10): s, s' [batch, obs_dim] -> action [batch, action_dim], a tanh scaled to the action bounds."""
+
+    def __init__(self, obs_dim: int, action_low, action_high, hidden_sizes: tuple[int, ...]):
+        super().__init__(2 * obs_dim, *hidden_sizes, len(action_low))
+        low, high = (torch.as_tensor(x, dtype=torch.get_default_dtype()) for x in (action_low, action_high))
+        self.register_buffer("action_scale", (high - low) / 2)
+        self.register_buffer("action_bias", (high + low) / 2)
+
+    def forward(self, s: torch.Tensor, s_next: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(super().forward(s, s_next)) * self.action_scale + self.action_bias
+
+
+class ReplayBuffer:
+    """The last `capacity` transitions as float32 rows (s, a, r, s', terminated); memory is used only as it fills."""
+
+    def __init__(self, capacity: int, obs_dim: int, action_dim: int):
+        self.widths = (obs_dim, action_dim, 1, obs_dim, 1)
+        self.rows = np.zeros((capacity, sum(self.widths)), np.float32)
+        self.added = 0
+
+    def __len__(self) -> int:
+        return min(self.added, len(self.rows))
+
+    def add(self, s, a, r: float, s_next, terminated: bool) -> None:
+        """Store a transition over the oldest one. `terminated` is false where only a time limit ended the episode."""
+        self.rows[self.added % len(self.rows)] = np.concatenate((s, a, [r], s_next, [terminated]))
+        self.added += 1
+
+    def sample(self, batch_size: int, rng: np.random.Generator, device: torch.device) -> tuple[torch.Tensor, ...]:
+        """Draw (s, a, r, s', terminated), each [batch, width], uniformly with replacement, in torch's default dtype."""
+        rows = self.rows[rng.integers(len(self), size=batch_size)]
+        return torch.as_tensor(rows, dtype=torch.get_default_dtype(), device=device).split(self.widths, dim=1)
+
+
+class D3G(nn.Module):
+    """The agent of Algorithm 1, non-imitation branch: networks, optimisers, one update, and how it acts.
+
+    critic            Q_theta1, Q_theta2   s, s' [batch, obs_dim] -> [batch, 1], each
+    proposal          tau_psi              s -> [batch, obs_dim], such that s + tau(s) is the proposed next state
+    inverse_dynamics  I_omega              s, s' -> [batch, action_dim]
+    forward_dynamics  f_phi                s, a -> [batch, obs_dim], such that s + f(s, a) is the predicted next state
+    """
+
+    def __init__(self, obs_dim: int, action_low: np.ndarray, action_high: np.ndarray, args: Args):
+        super().__init__()
+        self.args, self.action_low, self.action_high = args, action_low, action_high
+        self.critic = nn.ModuleList(MLP(2 * obs_dim, *args.hidden_sizes, 1) for _ in range(2))
+        self.proposal = MLP(obs_dim, *args.hidden_sizes, obs_dim)
+        self.inverse_dynamics = InverseDynamics(obs_dim, action_low, action_high, args.hidden_sizes)
+        if args.cycle:
+            self.forward_dynamics = MLP(obs_dim + len(action_low), *args.hidden_sizes, obs_dim)
+        networks = dict(self.named_children())
+        self.optimizers = {
+            k: torch.optim.Adam(v.parameters(), args.learning_rate, fused=True) for k, v in networks.items()
+        }
+        self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
+        self.proposal_target = copy.deepcopy(self.proposal).requires_grad_(False)
+        self.updates, self.losses = 0, {}
+
+    def cycle(self, s: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
+        """C(s, p) of Algorithm 2, where s leads when p is aimed at; in D3G-, p itself. All [batch, obs_dim]."""
+        return s + self.forward_dynamics(s, self.inverse_dynamics(s, p)) if self.args.cycle else p
+
+    def update(self, batch: tuple[torch.Tensor, ...]) -> None:
+        """Learn from a batch s, a, r, s', terminated, each [batch, width]; leave the latest losses in `self.losses`."""
+        s, a, r, s_next, terminated = batch
+        self.updates += 1
+
+        # Eq. 13, target: y = r + gamma (1 - d) min_i Q_i'(s', C(s', s' + tau'(s')))
+        with torch.no_grad():
+            c = self.cycle(s_next, s_next + self.proposal_target(s_next))
+            y = r + self.args.gamma * (1 - terminated) * torch.min(*(q(s_next, c) for q in self.critic_target))
+
+        # Eq. 6, critics: minimise sum_i |y - Q_i(s, s')|^2
+        q1, q2 = (q(s, s_next) for q in self.critic)
+        self.minimise("critic", F.mse_loss(q1, y) + F.mse_loss(q2, y))
+        self.losses["qf1_values"] = q1.detach().mean()
+
+        # Eq. 10, inverse dynamics: minimise |I(s, s') - a|^2
+        self.minimise("inverse_dynamics", F.mse_loss(self.inverse_dynamics(s, s_next), a))
+
+        # Eq. 11, forward dynamics: minimise |s + f(s, a) - s'|^2
+        if self.args.cycle:
+            self.minimise("forward_dynamics", F.mse_loss(self.forward_dynamics(s, a), s_next - s))
+
+        if self.updates % self.args.policy_frequency == 0:
+            # Eq. 12, proposal p = s + tau(s): minimise -Q_1(s, C(s, p)) + beta |p - C(s, p)|^2, through I and f
+            p = s + self.proposal(s)
+            c = self.cycle(s, p)
+            loss = -self.critic[0](s, c).mean()
+            if self.args.cycle:
+                loss = loss + self.args.beta * F.mse_loss(c, p)
+            self.minimise("proposal", loss)
+
+            # Algorithm 1, lines 22-24, targets: theta' <- eta theta + (1 - eta) theta', and psi' likewise
+            with torch.no_grad():
+                online = [*self.critic.parameters(), *self.proposal.parameters()]
+                targets = [*self.critic_target.parameters(), *self.proposal_target.parameters()]
+                torch._foreach_lerp_(targets, online, self.args.tau)
+
+    def minimise(self, name: str, loss: torch.Tensor) -> None:
+        """One Adam step on `loss` of network `name`; no other network gets gradients, wherever `loss` leads."""
+        self.optimizers[name].zero_grad()
+        loss.backward(inputs=list(getattr(self, name).parameters()))
+        self.optimizers[name].step()
+        self.losses[f"{name}_loss"] = loss.detach()
+
+    @torch.inference_mode()
+    def act(self, observation: np.ndarray, noise: np.ndarray | float = 0.0) -> np.ndarray:
+        """Eq. 9: I(s, s + tau(s)) + noise for one observation [obs_dim], clipped to the action bounds [action_dim]."""
+        bias = self.inverse_dynamics.action_bias
+        s = torch.as_tensor(observation, dtype=bias.dtype, device=bias.device).unsqueeze(0)
+        action = self.inverse_dynamics(s, s + self.proposal(s)).squeeze(0).cpu().numpy()
+        return np.clip(action + noise, self.action_low, self.action_high).astype(self.action_low.dtype)
+
+
+def evaluate(agent: D3G, env: gym.Env, seeds: list[int], video: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Act without noise, an episode per seed, the first one into a GIF; return returns and lengths, [episodes] each."""
+    returns, lengths, frames = np.zeros(len(seeds)), np.zeros(len(seeds)), []
+    fps = env.metadata.get("render_fps") or 30
+    skip = -(-fps // 25)
+    for k, seed in enumerate(seeds):
+        observation, _ = env.reset(seed=seed)
+        done = False
+        while not done:
+            if video and k == 0 and lengths[k] % skip == 0:
+                frames.append(env.render()[::2, ::2])
+            observation, reward, terminated, truncated, _ = env.step(agent.act(observation))
+            returns[k] += reward
+            lengths[k] += 1
+            done = terminated or truncated
+    if video:
+        video.parent.mkdir(exist_ok=True)
+        imageio.mimsave(video, frames, duration=1000 * skip / fps, loop=0)
+    return returns, lengths
+
+
+def fail(message: str, status: int = 2) -> NoReturn:
+    """Print one line on standard error and exit: with 2 for bad input, with 1 for a run that went wrong."""
+    print("error:", *message.split(), file=sys.stderr)
+    sys.exit(status)
+
+
+def make_env(env_id: str, render_mode: str | None = None) -> gym.Env:
+    """Make a Gymnasium task; fail unless its observations are flat and its actions continuous and bounded."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*out of date")  # the paper's tasks are not the newest
+        try:
+            env = gym.make(env_id, render_mode=render_mode)
+        except (gym.error.Error, ImportError, ValueError) as error:
+            fail(f"--env-id {env_id}: must be a task that Gymnasium can make: {error}")
+    obs, act = env.observation_space, env.action_space
+    flat = all(isinstance(space, gym.spaces.Box) and len(space.shape) == 1 for space in (obs, act))
+    if not (flat and np.isfinite([act.low, act.high]).all() and (act.low < act.high).all() and act.dtype.kind == "f"):
+        need = "flat Box observations and a flat, continuous, bounded Box of actions"
+        fail(f"--env-id {env_id}: has observations {obs} and actions {act}; must have {need}")
+    return env
+
+
+def check_renderer(env_id: str) -> None:
+    """Draw a frame in a child process, since a renderer that cannot start may abort it; fail if none comes."""
+    if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
+        os.environ.setdefault("MUJOCO_GL", "egl")
+    code = "import sys; e, *sys.path = sys.argv[1:]; import gymnasium as g; e = g.make(e, render_mode='rgb_array'); "
+    command = [sys.executable, "-c", code + "e.reset(); e.render().shape", env_id, *sys.path]
+    child = subprocess.run(command, capture_output=True, text=True)
+    if child.returncode != 0:
+        reason = f"MUJOCO_GL={os.environ.get('MUJOCO_GL')}, status {child.returncode}, {child.stderr[-200:]}"
+        fail(f"--capture-video: must be left out where {env_id} cannot be rendered: {reason}")
+
+
+def check_finite(tensors: dict[str, torch.Tensor], step: int) -> None:
+    """Stop the run, with status 1, at a loss or a parameter that is NaN or infinite."""
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            fail(f"{name} is NaN or infinite at step {step}; the last checkpoint stays", status=1)
+
+
+def open_run(args: Args) -> tuple[Path, dict]:
+    """Return the run's folder and what its args.json holds or shall hold; fail if `args` may not use the folder."""
+    run_dir = Path(args.run_dir or f"runs/{args.env_id}__{args.exp_name}__{args.seed}__{int(time.time())}")
+    given = json.loads(json.dumps(asdict(args)))
+    held = [name for name in ("args.json", "evaluations.csv", "checkpoint.pt", "model.pt") if (run_dir / name).exists()]
+    if held and not args.resume:
+        fail(f"--run-dir {run_dir}: must not hold a run, unless with --resume, but has {', '.join(held)}")
+    if held:
+        try:
+            info = json.loads((run_dir / "args.json").read_text())
+            free = {"resume", "run_dir", "checkpoint_frequency", "cuda", "capture_video"}
+            differing = [name for name in given if name not in free and given[name] != info["args"][name]]
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            fail(f"--run-dir {run_dir}: must hold the args.json of the run to resume: {error!r}")
+        for name in differing:
+            fail(f"--{name.replace('_', '-')} {given[name]}: must be {info['args'][name]}, as the run was started")
+        return run_dir, info
+    names = ("torch", "gymnasium", "mujoco", "numpy")
+    versions = {d.name: d.version for d in importlib.metadata.distributions() if d.name in names}
+    git = 'git describe --always --dirty --abbrev=40 --exclude="*"'
+    commit = subprocess.run(git, cwd=Path(__file__).parent, shell=True, capture_output=True, text=True).stdout.strip()
+    versions["python"] = sys.version.split()[0]
+    return run_dir, {"args": given, "versions": versions, "git_commit": commit or None}
+
+
+def save(contents: dict, file: Path) -> None:
+    """torch.save to a temporary file that then replaces `file`: a kill leaves the old one or the new one, whole."""
+    torch.save(contents, file.with_suffix(".tmp"))
+    os.replace(file.with_suffix(".tmp"), file)
+
+
+def load(file: Path, info: dict, agent: D3G, buffer: ReplayBuffer, rng: np.random.Generator) -> dict:
+    """Restore everything from a checkpoint and return it; fail on a file that is not the checkpoint of this run."""
+    try:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+        if checkpoint["info"] != info:
+            raise ValueError("its arguments or versions are not those of args.json")
+        agent.load_state_dict(checkpoint["agent"])
+        for name, optimizer in agent.optimizers.items():
+            optimizer.load_state_dict(checkpoint["optimizers"][name])
+        agent.updates, buffer.added = checkpoint["updates"], checkpoint["added"]
+        buffer.rows[: len(buffer)] = checkpoint["replay"]
+        rng.bit_generator.state = checkpoint["rng"]
+        torch.set_rng_state(checkpoint["torch_rng"])
+        return checkpoint
+    except Exception as error:  # a damaged or foreign file may raise anything
+        fail(f"--resume True: {file} must be this run's checkpoint: {type(error).__name__}: {error}")
+
+
+received_signals: list[int] = []
+
+
+def on_signal(signum: int, _frame) -> None:
+    """The first SIGTERM or Ctrl-C ends the run at the next episode end, with a checkpoint; a second one at once."""
+    if received_signals:
+        os._exit(128 + signum)
+    received_signals.append(signum)
+    os.write(2, b"\nwill stop with a checkpoint at the end of this episode; again to stop at once\n")
+
+
+def train(args: Args) -> Path:
+    """Train D3G as `args` say and return the run's folder. On a CPU, equal `args` give equal numbers."""
+    run_dir, info = open_run(args)
+    if (run_dir / "model.pt").exists():
+        print(f"{run_dir} is complete")
+        return run_dir
+    device = torch.device("cuda" if args.cuda and torch.cuda.is_available() else "cpu")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it a GPU's matrix products may not repeat
+    torch.use_deterministic_algorithms(args.torch_deterministic and device.type == "cuda")
+    torch.set_num_threads(args.num_threads)
+    torch.manual_seed(args.seed)
+    rng = np.random.default_rng(args.seed)
+    eval_seeds = np.random.SeedSequence((args.seed, 2)).generate_state(args.eval_episodes).tolist()
+    if args.capture_video:
+        check_renderer(args.env_id)
+    env, eval_env = make_env(args.env_id), make_env(args.env_id, "rgb_array" if args.capture_video else None)
+    low, high = env.action_space.low, env.action_space.high
+    obs_dim, action_dim = env.observation_space.shape[0], env.action_space.shape[0]
+    agent = D3G(obs_dim, low, high, args).to(device)
+    buffer = ReplayBuffer(args.buffer_size, obs_dim, action_dim)
+    step, episode, seconds, evaluations = 0, 0, 0.0, []
+    if (run_dir / "checkpoint.pt").exists():
+        checkpoint = load(run_dir / "checkpoint.pt", info, agent, buffer, rng)
+        step, episode, seconds, evaluations = (checkpoint[k] for k in ("step", "episode", "seconds", "evaluations"))
+
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / "args.json").write_text(json.dumps(info, indent=2) + "\n")
+        csv = open(run_dir / "evaluations.csv", "w", buffering=1)
+    except OSError as error:
+        fail(f"--run-dir {run_dir}: must be a folder that can be written: {error}")
+    csv.write("\n".join(["step,return_mean,return_std,length_mean,seconds", *evaluations, ""]))
+    writer = SummaryWriter(run_dir, purge_step=step + 1 if step else 0)
+    print(f"device: {device}, CPU threads: {args.num_threads}, run folder: {run_dir}", flush=True)
+    bar = tqdm(total=args.total_timesteps, initial=step, file=sys.stdout, disable=not sys.stdout.isatty())
+    next_checkpoint = step + args.checkpoint_frequency
+    started = time.perf_counter() - seconds
+    done = True
+    while True:
+        if step % args.eval_frequency == 0:
+            check_finite(agent.state_dict(), step)
+            seconds = time.perf_counter() - started
+            video = run_dir / "videos" / f"{step}.gif" if args.capture_video else None
+            returns, lengths = evaluate(agent, eval_env, eval_seeds, video)
+            evaluations.append(f"{step},{returns.mean()},{returns.std()},{lengths.mean()},{seconds:.2f}")
+            csv.write(evaluations[-1] + "\n")
+            writer.add_scalar("eval/return_mean", returns.mean(), step)
+            bar.set_postfix_str(f"return {returns.mean():.1f} +- {returns.std():.1f}")
+            if bar.disable:
+                print(f"step {step}: return {returns.mean():.1f} +- {returns.std():.1f}, {seconds:.0f} s", flush=True)
+            started = time.perf_counter() - seconds  # evaluations do not count
+        if step == args.total_timesteps:
+            break
+
+        if done:
+            train_seed = np.random.SeedSequence((args.seed, 1, episode)).generate_state(1)[0]
+            observation, _ = env.reset(seed=int(train_seed))
+            episode_return, episode_length = 0.0, 0
+        if step < args.learning_starts:
+            action = rng.uniform(low, high).astype(low.dtype)
+        else:
+            action = agent.act(observation, rng.normal(0, args.exploration_noise, action_dim) * (high - low) / 2)
+        next_observation, reward, terminated, truncated, _ = env.step(action)
+        buffer.add(observation, action, reward, next_observation, terminated)
+        observation = next_observation
+        done = terminated or truncated
+        episode_return, episode_length = episode_return + reward, episode_length + 1
+        step += 1
+        bar.update()
+
+        if step > args.learning_starts:
+            agent.update(buffer.sample(args.batch_size, rng, device))
+            if agent.updates % 100 == 0:
+                for name, loss in agent.losses.items():
+                    writer.add_scalar(f"losses/{name}", loss, step)
+                writer.add_scalar("charts/SPS", step / (time.perf_counter() - started), step)
+                writer.flush()
+                check_finite(agent.losses, step)
+
+        if done:
+            episode += 1
+            writer.add_scalar("charts/episodic_return", episode_return, step)
+            writer.add_scalar("charts/episodic_length", episode_length, step)
+            if received_signals or step >= next_checkpoint:
+                check_finite(agent.state_dict(), step)
+                writer.flush()
+                seconds = time.perf_counter() - started
+                state = {"info": info, "step": step, "episode": episode, "seconds": seconds, "evaluations": evaluations}
+                state |= {"agent": agent.state_dict(), "updates": agent.updates}
+                state |= {"optimizers": {name: optimizer.state_dict() for name, optimizer in agent.optimizers.items()}}
+                state |= {"replay": torch.from_numpy(buffer.rows[: len(buffer)]), "added": buffer.added}
+                state |= {"rng": rng.bit_generator.state, "torch_rng": torch.get_rng_state()}
+                save(state, run_dir / "checkpoint.pt")
+                next_checkpoint = step + args.checkpoint_frequency
+            if received_signals:
+                fail(f"stopped by a signal at step {step}; --resume continues", status=128 + received_signals[0])
+
+    check_finite(agent.state_dict(), step)
+    model = {name: network.state_dict() for name, network in agent.named_children()}
+    model |= {"args": info["args"], "obs_dim": obs_dim, "action_dim": action_dim}
+    save(model | {"action_low": low.tolist(), "action_high": high.tolist()}, run_dir / "model.pt")
+    (run_dir / "checkpoint.pt").unlink(missing_ok=True)
+    bar.close()
+    writer.close()
+    print(f"run folder: {run_dir}; draw it: python benchmark/figure7.py {run_dir}")
+    return run_dir
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    train(tyro.cli(Args))
