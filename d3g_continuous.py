@@ -1,15 +1,11 @@
 """D3G, Deep Deterministic Dynamics Gradients, on continuous control: Figure 7 of Edwards et al., ICML 2020.
 
-D3G learns Q(s, s'), the value of moving from state s to a neighbouring state s' and acting optimally thereafter. A
-proposal s + tau(s) of the best next state takes the place of the actor, an inverse dynamics model I(s, s') turns it
-into an action, and a forward dynamics model f(s, a) closes a cycle that keeps the proposals reachable.
-`--no-cycle` trains D3G-, the paper's ablation without that cycle.
-
     python d3g_continuous.py --env-id HalfCheetah-v4 --seed 1
+
+`--no-cycle` trains D3G-, the paper's ablation without the cycle through inverse and forward dynamics.
 """
 
 import copy
-import importlib.metadata
 import json
 import os
 import signal
@@ -18,8 +14,8 @@ import sys
 import time
 import warnings
 from dataclasses import asdict, dataclass
+from importlib.metadata import distributions
 from pathlib import Path
-from typing import NoReturn
 
 import gymnasium as gym
 import imageio
@@ -30,6 +26,8 @@ import tyro
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
+
+received_signals: list[int] = []  # SIGTERM or Ctrl-C, acted on at the end of an episode
 
 
 @dataclass
@@ -54,7 +52,7 @@ class Args:
     checkpoint_frequency: int = 50_000
     """environment steps between checkpoints, each written at the next end of an episode"""
     capture_video: bool = False
-    """write a GIF of the first episode of each evaluation to the run folder's videos/"""
+    """write a GIF of the first episode of each evaluation to the run folder"""
 
     # Environment and budget
     env_id: str = "HalfCheetah-v4"
@@ -112,10 +110,8 @@ class MLP(nn.Sequential):
     """Multilayer perceptron with ReLUs, over its inputs side by side: [batch, n_1], ... -> [batch, sizes[-1]]."""
 
     def __init__(self, *sizes: int):
-        layers = []
-        for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
-            layers += [nn.Linear(n_in, n_out), nn.ReLU(inplace=True)]
-        super().__init__(*layers[:-1])
+        layers = [(nn.Linear(n, m), nn.ReLU(inplace=True)) for n, m in zip(sizes[:-1], sizes[1:], strict=True)]
+        super().__init__(*sum(layers, ())[:-1])
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         return super().forward(torch.cat(inputs, 1))
@@ -142,9 +138,6 @@ class ReplayBuffer:
         self.rows = np.zeros((capacity, sum(self.widths)), np.float32)
         self.added = 0
 
-    def __len__(self) -> int:
-        return min(self.added, len(self.rows))
-
     def add(self, s, a, r: float, s_next, terminated: bool) -> None:
         """Store a transition over the oldest one. `terminated` is false where only a time limit ended the episode."""
         self.rows[self.added % len(self.rows)] = np.concatenate((s, a, [r], s_next, [terminated]))
@@ -152,7 +145,7 @@ class ReplayBuffer:
 
     def sample(self, batch_size: int, rng: np.random.Generator, device: torch.device) -> tuple[torch.Tensor, ...]:
         """Draw (s, a, r, s', terminated), each [batch, width], uniformly with replacement, in torch's default dtype."""
-        rows = self.rows[rng.integers(len(self), size=batch_size)]
+        rows = self.rows[rng.integers(min(self.added, len(self.rows)), size=batch_size)]
         return torch.as_tensor(rows, dtype=torch.get_default_dtype(), device=device).split(self.widths, dim=1)
 
 
@@ -173,10 +166,9 @@ class D3G(nn.Module):
         self.inverse_dynamics = InverseDynamics(obs_dim, action_low, action_high, args.hidden_sizes)
         if args.cycle:
             self.forward_dynamics = MLP(obs_dim + len(action_low), *args.hidden_sizes, obs_dim)
-        networks = dict(self.named_children())
-        self.optimizers = {
-            k: torch.optim.Adam(v.parameters(), args.learning_rate, fused=True) for k, v in networks.items()
-        }
+        self.optimizers = {}
+        for name, network in self.named_children():
+            self.optimizers[name] = torch.optim.Adam(network.parameters(), args.learning_rate, fused=True)
         self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
         self.proposal_target = copy.deepcopy(self.proposal).requires_grad_(False)
         self.updates, self.losses = 0, {}
@@ -211,10 +203,7 @@ class D3G(nn.Module):
             # Eq. 12, proposal p = s + tau(s): minimise -Q_1(s, C(s, p)) + beta |p - C(s, p)|^2, through I and f
             p = s + self.proposal(s)
             c = self.cycle(s, p)
-            loss = -self.critic[0](s, c).mean()
-            if self.args.cycle:
-                loss = loss + self.args.beta * F.mse_loss(c, p)
-            self.minimise("proposal", loss)
+            self.minimise("proposal", -self.critic[0](s, c).mean() + self.args.beta * F.mse_loss(c, p))
 
             # Algorithm 1, lines 22-24, targets: theta' <- eta theta + (1 - eta) theta', and psi' likewise
             with torch.no_grad():
@@ -238,59 +227,53 @@ class D3G(nn.Module):
         return np.clip(action + noise, self.action_low, self.action_high).astype(self.action_low.dtype)
 
 
-def evaluate(agent: D3G, env: gym.Env, seeds: list[int], video: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Act without noise, an episode per seed, the first one into a GIF; return returns and lengths, [episodes] each."""
-    returns, lengths, frames = np.zeros(len(seeds)), np.zeros(len(seeds)), []
+def evaluate(agent: D3G, env: gym.Env, seeds: list[int], video: Path | None) -> np.ndarray:
+    """Act without noise, an episode per seed, the first one into a GIF; return returns and lengths: [2, episodes]."""
+    episodes, frames = [], []
     fps = env.metadata.get("render_fps") or 30
-    skip = -(-fps // 25)
-    for k, seed in enumerate(seeds):
-        observation, _ = env.reset(seed=seed)
-        done = False
-        while not done:
-            if video and k == 0 and lengths[k] % skip == 0:
+    skip = -(-fps // 25)  # browsers slow down GIFs that are faster
+    for seed in seeds:
+        observation, info = env.reset(seed=seed)
+        while "episode" not in info:
+            if video and not episodes and env.episode_lengths % skip == 0:
                 frames.append(env.render()[::2, ::2])
-            observation, reward, terminated, truncated, _ = env.step(agent.act(observation))
-            returns[k] += reward
-            lengths[k] += 1
-            done = terminated or truncated
+            observation, _, _, _, info = env.step(agent.act(observation))
+        episodes.append((info["episode"]["r"], info["episode"]["l"]))
     if video:
-        video.parent.mkdir(exist_ok=True)
         imageio.mimsave(video, frames, duration=1000 * skip / fps, loop=0)
-    return returns, lengths
+    return np.array(episodes, dtype=np.float64).T
 
 
-def fail(message: str, status: int = 2) -> NoReturn:
+def fail(message: str, status: int = 2):
     """Print one line on standard error and exit: with 2 for bad input, with 1 for a run that went wrong."""
     print("error:", *message.split(), file=sys.stderr)
     sys.exit(status)
 
 
-def make_env(env_id: str, render_mode: str | None = None) -> gym.Env:
-    """Make a Gymnasium task; fail unless its observations are flat and its actions continuous and bounded."""
+def make_env(env_id: str, render: bool = False) -> gym.Env:
+    """Make a Gymnasium task; fail unless its spaces suit D3G and, with `render`, its frames can be drawn."""
+    if render:  # a frame in a child process first: a renderer that cannot start may raise on import, or abort
+        if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
+            os.environ.setdefault("MUJOCO_GL", "egl")
+        code = (
+            "import sys; e, *sys.path = sys.argv[1:]; import gymnasium as g; e = g.make(e, render_mode='rgb_array'); "
+        )
+        command = [sys.executable, "-c", code + "e.reset(); e.render().shape", env_id, *sys.path]
+        child = subprocess.run(command, capture_output=True, text=True)
+        if child.returncode != 0:
+            gl, last_line = os.environ.get("MUJOCO_GL"), child.stderr.strip().splitlines()[-1:]
+            fail(f"--capture-video True: must be False where {env_id} cannot be drawn (MUJOCO_GL={gl}): {last_line}")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*out of date")  # the paper's tasks are not the newest
         try:
-            env = gym.make(env_id, render_mode=render_mode)
+            env = gym.make(env_id, **({"render_mode": "rgb_array"} if render else {}))
         except (gym.error.Error, ImportError, ValueError) as error:
             fail(f"--env-id {env_id}: must be a task that Gymnasium can make: {error}")
     obs, act = env.observation_space, env.action_space
     flat = all(isinstance(space, gym.spaces.Box) and len(space.shape) == 1 for space in (obs, act))
     if not (flat and np.isfinite([act.low, act.high]).all() and (act.low < act.high).all() and act.dtype.kind == "f"):
-        need = "flat Box observations and a flat, continuous, bounded Box of actions"
-        fail(f"--env-id {env_id}: has observations {obs} and actions {act}; must have {need}")
-    return env
-
-
-def check_renderer(env_id: str) -> None:
-    """Draw a frame in a child process, since a renderer that cannot start may abort it; fail if none comes."""
-    if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
-        os.environ.setdefault("MUJOCO_GL", "egl")
-    code = "import sys; e, *sys.path = sys.argv[1:]; import gymnasium as g; e = g.make(e, render_mode='rgb_array'); "
-    command = [sys.executable, "-c", code + "e.reset(); e.render().shape", env_id, *sys.path]
-    child = subprocess.run(command, capture_output=True, text=True)
-    if child.returncode != 0:
-        reason = f"MUJOCO_GL={os.environ.get('MUJOCO_GL')}, status {child.returncode}, {child.stderr[-200:]}"
-        fail(f"--capture-video: must be left out where {env_id} cannot be rendered: {reason}")
+        fail(f"--env-id {env_id}: must have flat observations and flat, bounded, real actions, has {obs} and {act}")
+    return gym.wrappers.RecordEpisodeStatistics(env)
 
 
 def check_finite(tensors: dict[str, torch.Tensor], step: int) -> None:
@@ -310,15 +293,13 @@ def open_run(args: Args) -> tuple[Path, dict]:
     if held:
         try:
             info = json.loads((run_dir / "args.json").read_text())
-            free = {"resume", "run_dir", "checkpoint_frequency", "cuda", "capture_video"}
-            differing = [name for name in given if name not in free and given[name] != info["args"][name]]
+            for name in given.keys() - {"resume", "run_dir", "checkpoint_frequency", "cuda", "capture_video"}:
+                if given[name] != (was := info["args"][name]):
+                    fail(f"--{name.replace('_', '-')} {given[name]}: must be {was} to resume {run_dir}")
+            return run_dir, info
         except (OSError, ValueError, LookupError, TypeError) as error:
             fail(f"--run-dir {run_dir}: must hold the args.json of the run to resume: {error!r}")
-        for name in differing:
-            fail(f"--{name.replace('_', '-')} {given[name]}: must be {info['args'][name]}, as the run was started")
-        return run_dir, info
-    names = ("torch", "gymnasium", "mujoco", "numpy")
-    versions = {d.name: d.version for d in importlib.metadata.distributions() if d.name in names}
+    versions = {d.name: d.version for d in distributions() if d.name in ("torch", "gymnasium", "mujoco", "numpy")}
     git = 'git describe --always --dirty --abbrev=40 --exclude="*"'
     commit = subprocess.run(git, cwd=Path(__file__).parent, shell=True, capture_output=True, text=True).stdout.strip()
     versions["python"] = sys.version.split()[0]
@@ -327,8 +308,8 @@ def open_run(args: Args) -> tuple[Path, dict]:
 
 def save(contents: dict, file: Path) -> None:
     """torch.save to a temporary file that then replaces `file`: a kill leaves the old one or the new one, whole."""
-    torch.save(contents, file.with_suffix(".tmp"))
-    os.replace(file.with_suffix(".tmp"), file)
+    torch.save(contents, file.with_name("partial.tmp"))
+    os.replace(file.with_name("partial.tmp"), file)
 
 
 def load(file: Path, info: dict, agent: D3G, buffer: ReplayBuffer, rng: np.random.Generator) -> dict:
@@ -341,15 +322,12 @@ def load(file: Path, info: dict, agent: D3G, buffer: ReplayBuffer, rng: np.rando
         for name, optimizer in agent.optimizers.items():
             optimizer.load_state_dict(checkpoint["optimizers"][name])
         agent.updates, buffer.added = checkpoint["updates"], checkpoint["added"]
-        buffer.rows[: len(buffer)] = checkpoint["replay"]
+        buffer.rows[: buffer.added] = checkpoint["replay"]
         rng.bit_generator.state = checkpoint["rng"]
         torch.set_rng_state(checkpoint["torch_rng"])
         return checkpoint
     except Exception as error:  # a damaged or foreign file may raise anything
         fail(f"--resume True: {file} must be this run's checkpoint: {type(error).__name__}: {error}")
-
-
-received_signals: list[int] = []
 
 
 def on_signal(signum: int, _frame) -> None:
@@ -364,6 +342,7 @@ def train(args: Args) -> Path:
     """Train D3G as `args` say and return the run's folder. On a CPU, equal `args` give equal numbers."""
     run_dir, info = open_run(args)
     if (run_dir / "model.pt").exists():
+        (run_dir / "checkpoint.pt").unlink(missing_ok=True)
         print(f"{run_dir} is complete")
         return run_dir
     device = torch.device("cuda" if args.cuda and torch.cuda.is_available() else "cpu")
@@ -373,13 +352,10 @@ def train(args: Args) -> Path:
     torch.manual_seed(args.seed)
     rng = np.random.default_rng(args.seed)
     eval_seeds = np.random.SeedSequence((args.seed, 2)).generate_state(args.eval_episodes).tolist()
-    if args.capture_video:
-        check_renderer(args.env_id)
-    env, eval_env = make_env(args.env_id), make_env(args.env_id, "rgb_array" if args.capture_video else None)
-    low, high = env.action_space.low, env.action_space.high
-    obs_dim, action_dim = env.observation_space.shape[0], env.action_space.shape[0]
+    eval_env, env = make_env(args.env_id, render=args.capture_video), make_env(args.env_id)
+    obs_dim, low, high = env.observation_space.shape[0], env.action_space.low, env.action_space.high
     agent = D3G(obs_dim, low, high, args).to(device)
-    buffer = ReplayBuffer(args.buffer_size, obs_dim, action_dim)
+    buffer = ReplayBuffer(args.buffer_size, obs_dim, len(low))
     step, episode, seconds, evaluations = 0, 0, 0.0, []
     if (run_dir / "checkpoint.pt").exists():
         checkpoint = load(run_dir / "checkpoint.pt", info, agent, buffer, rng)
@@ -387,7 +363,9 @@ def train(args: Args) -> Path:
 
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "args.json").write_text(json.dumps(info, indent=2) + "\n")
+        if not (run_dir / "args.json").exists():
+            (run_dir / "partial.tmp").write_text(json.dumps(info, indent=2) + "\n")
+            os.replace(run_dir / "partial.tmp", run_dir / "args.json")
         csv = open(run_dir / "evaluations.csv", "w", buffering=1)
     except OSError as error:
         fail(f"--run-dir {run_dir}: must be a folder that can be written: {error}")
@@ -402,31 +380,29 @@ def train(args: Args) -> Path:
         if step % args.eval_frequency == 0:
             check_finite(agent.state_dict(), step)
             seconds = time.perf_counter() - started
-            video = run_dir / "videos" / f"{step}.gif" if args.capture_video else None
+            video = run_dir / f"episode_{step}.gif" if args.capture_video else None
             returns, lengths = evaluate(agent, eval_env, eval_seeds, video)
             evaluations.append(f"{step},{returns.mean()},{returns.std()},{lengths.mean()},{seconds:.2f}")
             csv.write(evaluations[-1] + "\n")
             writer.add_scalar("eval/return_mean", returns.mean(), step)
-            bar.set_postfix_str(f"return {returns.mean():.1f} +- {returns.std():.1f}")
+            summary = f"return {returns.mean():.1f} +- {returns.std():.1f}"
+            bar.set_postfix_str(summary)
             if bar.disable:
-                print(f"step {step}: return {returns.mean():.1f} +- {returns.std():.1f}, {seconds:.0f} s", flush=True)
+                print(f"step {step}/{args.total_timesteps}: {summary}, {seconds:.0f} s", flush=True)
             started = time.perf_counter() - seconds  # evaluations do not count
         if step == args.total_timesteps:
             break
 
         if done:
-            train_seed = np.random.SeedSequence((args.seed, 1, episode)).generate_state(1)[0]
-            observation, _ = env.reset(seed=int(train_seed))
-            episode_return, episode_length = 0.0, 0
+            observation, _ = env.reset(seed=int(np.random.SeedSequence((args.seed, 1, episode)).generate_state(1)[0]))
         if step < args.learning_starts:
             action = rng.uniform(low, high).astype(low.dtype)
         else:
-            action = agent.act(observation, rng.normal(0, args.exploration_noise, action_dim) * (high - low) / 2)
-        next_observation, reward, terminated, truncated, _ = env.step(action)
+            action = agent.act(observation, rng.normal(0, args.exploration_noise, len(low)) * (high - low) / 2)
+        next_observation, reward, terminated, truncated, stats = env.step(action)
         buffer.add(observation, action, reward, next_observation, terminated)
         observation = next_observation
         done = terminated or truncated
-        episode_return, episode_length = episode_return + reward, episode_length + 1
         step += 1
         bar.update()
 
@@ -441,25 +417,25 @@ def train(args: Args) -> Path:
 
         if done:
             episode += 1
-            writer.add_scalar("charts/episodic_return", episode_return, step)
-            writer.add_scalar("charts/episodic_length", episode_length, step)
+            writer.add_scalar("charts/episodic_return", stats["episode"]["r"], step)
+            writer.add_scalar("charts/episodic_length", stats["episode"]["l"], step)
             if received_signals or step >= next_checkpoint:
                 check_finite(agent.state_dict(), step)
                 writer.flush()
-                seconds = time.perf_counter() - started
-                state = {"info": info, "step": step, "episode": episode, "seconds": seconds, "evaluations": evaluations}
-                state |= {"agent": agent.state_dict(), "updates": agent.updates}
+                state = {"info": info, "step": step, "episode": episode, "evaluations": evaluations}
+                state |= {"agent": agent.state_dict(), "updates": agent.updates, "added": buffer.added}
                 state |= {"optimizers": {name: optimizer.state_dict() for name, optimizer in agent.optimizers.items()}}
-                state |= {"replay": torch.from_numpy(buffer.rows[: len(buffer)]), "added": buffer.added}
-                state |= {"rng": rng.bit_generator.state, "torch_rng": torch.get_rng_state()}
+                state |= {"replay": torch.from_numpy(buffer.rows[: buffer.added]), "torch_rng": torch.get_rng_state()}
+                state |= {"rng": rng.bit_generator.state, "seconds": time.perf_counter() - started}
                 save(state, run_dir / "checkpoint.pt")
                 next_checkpoint = step + args.checkpoint_frequency
             if received_signals:
-                fail(f"stopped by a signal at step {step}; --resume continues", status=128 + received_signals[0])
+                print(f"stopped at step {step}; --resume --run-dir {run_dir} continues")
+                sys.exit(128 + received_signals[0])
 
     check_finite(agent.state_dict(), step)
     model = {name: network.state_dict() for name, network in agent.named_children()}
-    model |= {"args": info["args"], "obs_dim": obs_dim, "action_dim": action_dim}
+    model |= {"args": info["args"], "obs_dim": obs_dim, "action_dim": len(low)}
     save(model | {"action_low": low.tolist(), "action_high": high.tolist()}, run_dir / "model.pt")
     (run_dir / "checkpoint.pt").unlink(missing_ok=True)
     bar.close()

@@ -1,11 +1,14 @@
-"""One D3G update against a computation of its own: NumPy, float64, gradients and Adam by hand from the equations."""
+"""d3g_continuous.py: its update against NumPy in float64, gradients and Adam by hand from the equations; its replay."""
 
+import re
+
+import custom_envs
 import numpy as np
 import pytest
 import torch
 
 import d3g_continuous
-from d3g_continuous import D3G, Args
+from d3g_continuous import D3G, Args, ReplayBuffer, train
 
 OBS, ACT, BATCH, HIDDEN = 3, 2, 7, (5, 4)
 LOW, HIGH = np.array([-1.0, -0.5]), np.array([2.0, 0.25])
@@ -219,3 +222,221 @@ def test_act_is_inverse_dynamics_of_the_proposal():
     np.testing.assert_allclose(agent.act(s[0]), expected, rtol=1e-12)
     np.testing.assert_array_equal(agent.act(s[0], np.array([9.0, -9.0])), [HIGH[0], LOW[1]])
     np.testing.assert_allclose(agent.act(s[0], np.array([0.01, 0.02])), expected + [0.01, 0.02], rtol=1e-12)
+
+
+def test_networks_start_as_torch_makes_them_and_targets_as_copies():
+    torch.manual_seed(3)
+    agent = D3G(OBS, LOW, HIGH, Args(**ARGS))
+    torch.manual_seed(3)
+    for sizes in [(2 * OBS, *HIDDEN, 1)] * 2 + [
+        (OBS, *HIDDEN, OBS),
+        (2 * OBS, *HIDDEN, ACT),
+        (OBS + ACT, *HIDDEN, OBS),
+    ]:
+        for n, m in zip(sizes[:-1], sizes[1:], strict=True):
+            torch.nn.Linear(n, m)
+    after = torch.rand(1)
+    torch.manual_seed(3)
+    D3G(OBS, LOW, HIGH, Args(**ARGS))
+    assert torch.rand(1).equal(after), "the initialisation draws something else than nn.Linear's own"
+    for target, online in ((agent.critic_target, agent.critic), (agent.proposal_target, agent.proposal)):
+        for x, y in zip(target.parameters(), online.parameters(), strict=True):
+            assert x.equal(y)
+            assert x.data_ptr() != y.data_ptr()
+
+
+def test_default_shapes_of_halfcheetah():
+    agent = D3G(17, -np.ones(6), np.ones(6), Args())
+    shapes = {name: [tuple(p.shape) for p in m.parameters() if p.ndim == 2] for name, m in modules(agent).items()}
+    critic, proposal = [(256, 34), (256, 256), (1, 256)], [(256, 17), (256, 256), (17, 256)]
+    assert shapes == {
+        "critic.0": critic,
+        "critic.1": critic,
+        "proposal": proposal,
+        "inverse_dynamics": [(256, 34), (256, 256), (6, 256)],
+        "forward_dynamics": [(256, 23), (256, 256), (17, 256)],
+        "critic_target.0": critic,
+        "critic_target.1": critic,
+        "proposal_target": proposal,
+    }
+
+
+def test_defaults_are_the_papers():
+    """Section 3 of the specification."""
+    args = Args()
+    assert (args.env_id, args.total_timesteps, args.eval_frequency, args.eval_episodes) == (
+        "HalfCheetah-v4",
+        1_000_000,
+        5_000,
+        10,
+    )
+    assert (args.learning_rate, args.hidden_sizes, args.batch_size) == (3e-4, (256, 256), 256)
+    assert (args.gamma, args.tau, args.beta, args.policy_frequency) == (0.99, 0.005, 1.0, 2)
+    assert (args.learning_starts, args.exploration_noise, args.buffer_size) == (10_000, 0.1, 1_000_000)
+    assert args.cycle
+
+
+def row(k):
+    """A transition whose every number tells that it is the k-th."""
+    return [k, k + 0.25], [k + 0.5], k + 0.75, [k + 1, k + 1.25], k % 2 == 1
+
+
+def test_buffer_stores_and_overwrites_the_oldest():
+    buffer = ReplayBuffer(4, 2, 1)
+    for k in range(6):
+        buffer.add(*row(k))
+    expected = {tuple(np.concatenate([s, a, [r], s2, [d]])) for s, a, r, s2, d in map(row, range(2, 6))}
+    assert {tuple(x) for x in buffer.rows.astype(np.float64)} == expected
+    assert buffer.rows.dtype == np.float32
+    s, a, r, s2, d = buffer.sample(50, np.random.default_rng(0), torch.device("cpu"))
+    assert [tuple(x.shape) for x in (s, a, r, s2, d)] == [(50, 2), (50, 1), (50, 1), (50, 2), (50, 1)]
+    assert s.dtype == torch.get_default_dtype() == torch.float64
+    sampled = {tuple(x) for x in torch.cat([s, a, r, s2, d], 1).tolist()}
+    assert sampled == expected
+
+
+def test_buffer_samples_uniformly_what_it_holds():
+    buffer = ReplayBuffer(1000, 2, 1)
+    for k in range(20):
+        buffer.add(*row(k))
+    s, *_ = buffer.sample(100_000, np.random.default_rng(1), torch.device("cpu"))
+    counts = np.bincount(s[:, 0].long().numpy(), minlength=20)
+    assert len(counts) == 20, "rows that were never filled were drawn"
+    assert np.abs(counts - 5000).max() < 5 * np.sqrt(5000 * 0.95)
+    first = s[:256, 0].long().numpy()
+    assert len(set(first)) == 20
+    assert (first[1:] == first[:-1]).any(), "drawn without replacement"
+
+
+@pytest.fixture
+def kept_buffer(monkeypatch):
+    """train() as it is, but for a replay buffer that the test can look into afterwards."""
+    torch.set_default_dtype(torch.float32)
+    kept = []
+
+    class Kept(ReplayBuffer):
+        def __init__(self, *args):
+            super().__init__(*args)
+            kept.append(self)
+
+    monkeypatch.setattr(d3g_continuous, "ReplayBuffer", Kept)
+    return kept
+
+
+TINY = {"hidden_sizes": (16, 16), "batch_size": 8, "eval_frequency": 1000, "eval_episodes": 1}
+
+
+def test_a_time_limit_is_not_a_termination(kept_buffer, tmp_path):
+    """Reacher-v4 is cut at 50 steps and never terminates; the last s' of an episode is its own last observation."""
+    args = Args(env_id="Reacher-v4", total_timesteps=175, learning_starts=160, run_dir=str(tmp_path / "run"), **TINY)
+    train(args)
+    rows = kept_buffer[0].rows[: kept_buffer[0].added]
+    assert rows.shape == (175, 11 + 2 + 1 + 11 + 1)
+    s, s_next, terminated = rows[:, :11], rows[:, 14:25], rows[:, 25]
+    assert not terminated.any()
+    follows = (s_next[:-1] == s[1:]).all(1)
+    assert np.flatnonzero(~follows).tolist() == [49, 99, 149]
+    assert np.abs(s_next - s).max(1).min() > 0, "a stored transition that goes nowhere"
+
+
+def test_a_termination_is_stored_as_one(kept_buffer, tmp_path):
+    """InvertedPendulum-v4 terminates where the pole leans by more than 0.2 rad."""
+    args = Args(env_id="InvertedPendulum-v4", total_timesteps=200, run_dir=str(tmp_path / "run"), **TINY)
+    train(args)
+    rows = kept_buffer[0].rows[: kept_buffer[0].added]
+    s, s_next, terminated = rows[:, :4], rows[:, 6:10], rows[:, 10]
+    follows = (s_next[:-1] == s[1:]).all(1)
+    assert 10 < terminated.sum() < 60
+    np.testing.assert_array_equal(terminated[:-1] == 1, ~follows)
+    np.testing.assert_array_equal(terminated == 1, np.abs(s_next[:, 1]) > 0.2)
+
+
+def test_actions_reach_and_respect_asymmetric_bounds(kept_buffer, tmp_path):
+    custom_envs.Walk.actions.clear()
+    args = Args(
+        env_id="custom_envs:Walk-v0",
+        total_timesteps=600,
+        learning_starts=400,
+        exploration_noise=1.5,
+        run_dir=str(tmp_path / "run"),
+        **TINY,
+    )
+    train(args)
+    evaluated = 20
+    actions = np.array(custom_envs.Walk.actions)[evaluated:]
+    assert actions.shape == (600, 2)
+    low, high = custom_envs.Walk.action_space.low, custom_envs.Walk.action_space.high
+    random, policy = actions[:400], actions[400:]
+    # uniform over the whole range of each dimension: mean and standard deviation within 5 standard errors
+    assert np.abs(random.mean(0) - (low + high) / 2).max() < 5 * (high - low).max() / np.sqrt(12 * 400)
+    np.testing.assert_allclose(random.std(0), (high - low) / np.sqrt(12), rtol=0.1)
+    assert ((random > low) & (random < high)).all()
+    for bound in (low, high):
+        clipped = (policy == bound).mean(0)
+        assert ((clipped > 0.05) & (clipped < 0.6)).all()
+    np.testing.assert_array_equal(kept_buffer[0].rows[:600, 2:4], actions.astype(np.float32))
+
+
+def test_one_update_per_step_after_the_random_steps(monkeypatch, tmp_path):
+    torch.set_default_dtype(torch.float32)
+    sizes = []
+
+    class Counted(D3G):
+        def update(self, batch):
+            sizes.append(len(batch[0]))
+            super().update(batch)
+
+    monkeypatch.setattr(d3g_continuous, "D3G", Counted)
+    args = Args(
+        env_id="custom_envs:Walk-v0", total_timesteps=90, learning_starts=30, run_dir=str(tmp_path / "run"), **TINY
+    )
+    train(args)
+    assert sizes == [8] * 60
+
+
+def test_a_loss_that_becomes_nan_stops_the_run(tmp_path, capsys):
+    torch.set_default_dtype(torch.float32)
+    args = Args(
+        env_id="custom_envs:NaNReward-v0",
+        total_timesteps=5000,
+        learning_starts=50,
+        run_dir=str(tmp_path / "run"),
+        **TINY,
+    )
+    with pytest.raises(SystemExit) as stop:
+        train(args)
+    assert stop.value.code == 1
+    error = capsys.readouterr().err.strip()
+    assert re.fullmatch(r"error: \w+ is NaN or infinite at step \d+; the last checkpoint stays", error)
+    step = int(re.search(r"step (\d+)", error)[1])
+    assert (step - 50) % 100 == 0
+    assert sorted(p.name.split(".")[0] for p in (tmp_path / "run").iterdir()) == ["args", "evaluations", "events"]
+
+
+def test_a_parameter_that_becomes_infinite_stops_the_run(monkeypatch, tmp_path, capsys):
+    torch.set_default_dtype(torch.float32)
+
+    class Broken(D3G):
+        def update(self, batch):
+            super().update(batch)
+            if self.updates == 70:
+                with torch.no_grad():
+                    self.inverse_dynamics[2].weight[3, 4] = float("inf")
+
+    monkeypatch.setattr(d3g_continuous, "D3G", Broken)
+    args = Args(
+        env_id="custom_envs:Walk-v0",
+        total_timesteps=500,
+        learning_starts=10,
+        checkpoint_frequency=35,
+        run_dir=str(tmp_path / "run"),
+        **TINY,
+    )
+    with pytest.raises(SystemExit) as stop:
+        train(args)
+    assert stop.value.code == 1
+    assert capsys.readouterr().err == (
+        "error: inverse_dynamics.2.weight is NaN or infinite at step 80; the last checkpoint stays\n"
+    )
+    checkpoint = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    assert checkpoint["step"] == 40

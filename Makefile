@@ -1,0 +1,34 @@
+# make demo    train D3G on a real MuJoCo task to its highest score, in minutes
+# make run     train with arguments of your own: make run ARGS="--env-id Hopper-v4 --seed 3"
+# make test    run the tests
+# make lint    check and check the format of the code
+# Each sets up what it needs in .venv first.
+
+PYTHON ?= python3
+BIN = .venv/bin
+DEMO = runs/demo
+
+.PHONY: demo run test lint
+.DEFAULT_GOAL := demo
+
+# Rebuilt from nothing when the pins change. The stamp is written last, so that half an installation is not kept.
+.venv/installed: requirements.txt
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --requirement requirements.txt
+	touch $@
+
+demo: .venv/installed
+	$(BIN)/python d3g_continuous.py --env-id InvertedPendulum-v4 --total-timesteps 40000 --run-dir $(DEMO) --resume
+	$(BIN)/python benchmark/figure7.py $(DEMO) --output $(DEMO)/curve.png
+	@echo "Everything of the run is in $(DEMO): args.json, evaluations.csv, model.pt, TensorBoard's events and curve.png."
+
+run: .venv/installed
+	$(BIN)/python d3g_continuous.py $(ARGS)
+
+test: .venv/installed
+	$(BIN)/pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check

@@ -1,0 +1,100 @@
+"""Figure 7: evaluation returns over environment steps, a panel per task, a curve per algorithm.
+
+    python benchmark/figure7.py RUN_DIR [RUN_DIR ...] --output figure7.png
+
+Reads args.json and evaluations.csv of each run's folder. A curve is the mean over the runs (seeds) of one algorithm on
+one task, cut to the steps that all of them have reached; its band is the 95% bootstrap interval of that mean.
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import tyro
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+COLORS = {"D3G": "#0072B2", "D3G\u207b": "#E69F00"}  # Okabe and Ito's colours, which colour-blind people can tell apart
+
+
+@dataclass
+class Args:
+    """Draw evaluation curves from run folders."""
+
+    run_dirs: tyro.conf.Positional[tuple[Path, ...]]
+    """folders of runs"""
+    output: Path | None = None
+    """the PNG to write; by default figure7.png in the first run's folder"""
+
+
+def fail(message: str):
+    """Print one line on standard error and exit with status 2."""
+    print("error:", *message.split(), file=sys.stderr)
+    sys.exit(2)
+
+
+def read_run(run_dir: Path) -> tuple[str, str, np.ndarray]:
+    """Return a run's task, its algorithm, and its evaluations [n, 2]: step, mean return."""
+    try:
+        args = json.loads((run_dir / "args.json").read_text())["args"]
+        curve = np.loadtxt(run_dir / "evaluations.csv", delimiter=",", skiprows=1, usecols=(0, 1), ndmin=2)
+    except (OSError, ValueError, LookupError) as error:
+        fail(f"{run_dir}: must be the folder of a run: {error}")
+    if len(curve) == 0:
+        fail(f"{run_dir}: must have an evaluation in evaluations.csv, has none yet")
+    return args["env_id"], "D3G" if args["cycle"] else "D3G\u207b", curve
+
+
+def bootstrap_interval(returns: np.ndarray, resamples: int = 10_000) -> np.ndarray:
+    """The 95% percentile bootstrap interval of the mean over runs: [runs, n] -> [2, n]."""
+    chosen = np.random.default_rng(0).integers(len(returns), size=(resamples, len(returns)))
+    means = np.stack([returns[runs].mean(0) for runs in chosen])
+    return np.percentile(means, [2.5, 97.5], axis=0)
+
+
+def main(args: Args) -> None:
+    """Draw one panel per task and write the PNG."""
+    if not args.run_dirs:
+        fail("RUN_DIRS: must be at least one folder of a run")
+    curves: dict[str, dict[str, list[np.ndarray]]] = {}
+    for run_dir in args.run_dirs:
+        task, algorithm, curve = read_run(run_dir)
+        curves.setdefault(task, {}).setdefault(algorithm, []).append(curve)
+        best = curve[curve[:, 1].argmax()]
+        print(f"{run_dir}: {algorithm} on {task}, best evaluation {best[1]:.1f} at step {best[0]:.0f}")
+
+    columns = min(len(curves), 4)
+    rows = -(-len(curves) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(4.2 * columns, 3.2 * rows), squeeze=False, layout="constrained")
+    for axis, (task, algorithms) in zip(axes.flat, curves.items(), strict=False):
+        for algorithm, runs in algorithms.items():
+            n = min(len(run) for run in runs)
+            if any(not np.array_equal(run[:n, 0], runs[0][:n, 0]) for run in runs):
+                fail(f"{algorithm} on {task}: all its runs must have been evaluated at the same steps")
+            if any(len(run) > n for run in runs):
+                print(f"{algorithm} on {task}: cut to step {runs[0][n - 1, 0]:.0f}, which all its runs have reached")
+            steps, returns = runs[0][:n, 0], np.stack([run[:n, 1] for run in runs])
+            label = f"{algorithm} ({len(runs)} seed{'s' if len(runs) > 1 else ''})"
+            axis.plot(steps, returns.mean(0), label=label, color=COLORS[algorithm])
+            if len(runs) > 1:
+                axis.fill_between(steps, *bootstrap_interval(returns), color=COLORS[algorithm], alpha=0.25, linewidth=0)
+        axis.set_title(task)
+        axis.set_xlabel("environment steps")
+        axis.set_ylabel("mean return of an evaluation")
+        axis.ticklabel_format(axis="x", style="sci", scilimits=(0, 4), useMathText=True)
+        axis.grid(alpha=0.3)
+        axis.legend(frameon=False)
+    for axis in list(axes.flat)[len(curves) :]:
+        axis.axis("off")
+    output = args.output or args.run_dirs[0] / "figure7.png"
+    figure.savefig(output, dpi=120)
+    plt.close(figure)
+    print(f"figure: {output}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))
