@@ -53,7 +53,6 @@ class Args:
     """environment steps between checkpoints, each written at the next end of an episode"""
     capture_video: bool = False
     """write a GIF of the first episode of each evaluation to the run folder"""
-
     # Environment and budget
     env_id: str = "HalfCheetah-v4"
     """the Gymnasium task, Id-v0 or module:Id-v0"""
@@ -63,7 +62,6 @@ class Args:
     """environment steps between evaluations"""
     eval_episodes: int = 10
     """noise-free episodes per evaluation, the same start states every time"""
-
     # Algorithm
     learning_rate: float = 3e-4
     """learning rate of every Adam optimiser"""
@@ -200,7 +198,7 @@ class D3G(nn.Module):
             self.minimise("forward_dynamics", F.mse_loss(self.forward_dynamics(s, a), s_next - s))
 
         if self.updates % self.args.policy_frequency == 0:
-            # Eq. 12, proposal p = s + tau(s): minimise -Q_1(s, C(s, p)) + beta |p - C(s, p)|^2, through I and f
+            # Eq. 12, proposal p = s + tau(s): minimise -Q_1(s, C(s, p)) + beta |p - C(s, p)|^2 through I, f
             p = s + self.proposal(s)
             c = self.cycle(s, p)
             self.minimise("proposal", -self.critic[0](s, c).mean() + self.args.beta * F.mse_loss(c, p))
@@ -227,7 +225,7 @@ class D3G(nn.Module):
         return np.clip(action + noise, self.action_low, self.action_high).astype(self.action_low.dtype)
 
 
-def evaluate(agent: D3G, env: gym.Env, seeds: list[int], video: Path | None) -> np.ndarray:
+def evaluate(agent: nn.Module, env: gym.Env, seeds: list[int], video: Path | None) -> np.ndarray:
     """Act without noise, an episode per seed, the first one into a GIF; return returns and lengths: [2, episodes]."""
     episodes, frames = [], []
     fps = env.metadata.get("render_fps") or 30
@@ -251,20 +249,17 @@ def fail(message: str, status: int = 2):
 
 
 def make_env(env_id: str, render: bool = False) -> gym.Env:
-    """Make a Gymnasium task; fail unless its spaces suit D3G and, with `render`, its frames can be drawn."""
+    """Make a Gymnasium task; fail unless its spaces suit and, with `render`, its frames can be drawn."""
     if render:  # a frame in a child process first: a renderer that cannot start may raise on import, or abort
         if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
             os.environ.setdefault("MUJOCO_GL", "egl")
-        code = (
-            "import sys; e, *sys.path = sys.argv[1:]; import gymnasium as g; e = g.make(e, render_mode='rgb_array'); "
-        )
-        command = [sys.executable, "-c", code + "e.reset(); e.render().shape", env_id, *sys.path]
+        code = "import sys; i, *sys.path = sys.argv[1:]; import gymnasium as g; e = g.make(i, render_mode='rgb_array')"
+        command = [sys.executable, "-c", code + "; e.reset(); e.render().shape", env_id, *sys.path]
         child = subprocess.run(command, capture_output=True, text=True)
         if child.returncode != 0:
             gl, last_line = os.environ.get("MUJOCO_GL"), child.stderr.strip().splitlines()[-1:]
             fail(f"--capture-video True: must be False where {env_id} cannot be drawn (MUJOCO_GL={gl}): {last_line}")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*out of date")  # the paper's tasks are not the newest
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # the paper's tasks are not the newest
         try:
             env = gym.make(env_id, **({"render_mode": "rgb_array"} if render else {}))
         except (gym.error.Error, ImportError, ValueError) as error:
@@ -312,7 +307,7 @@ def save(contents: dict, file: Path) -> None:
     os.replace(file.with_name("partial.tmp"), file)
 
 
-def load(file: Path, info: dict, agent: D3G, buffer: ReplayBuffer, rng: np.random.Generator) -> dict:
+def load(file: Path, info: dict, agent: nn.Module, buffer: ReplayBuffer, rng: np.random.Generator) -> dict:
     """Restore everything from a checkpoint and return it; fail on a file that is not the checkpoint of this run."""
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)

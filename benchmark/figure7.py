@@ -18,7 +18,8 @@ import tyro
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
-COLORS = {"D3G": "#0072B2", "D3G\u207b": "#E69F00"}  # Okabe and Ito's colours, which colour-blind people can tell apart
+# Okabe and Ito's colours, which colour-blind people can tell apart
+COLORS = {"D3G": "#0072B2", "D3G\u207b": "#E69F00", "TD3": "#009E73", "DDPG": "#CC79A7"}
 
 
 @dataclass
@@ -46,7 +47,11 @@ def read_run(run_dir: Path) -> tuple[str, str, np.ndarray]:
         fail(f"{run_dir}: must be the folder of a run: {error}")
     if len(curve) == 0:
         fail(f"{run_dir}: must have an evaluation in evaluations.csv, has none yet")
-    return args["env_id"], "D3G" if args["cycle"] else "D3G\u207b", curve
+    if "algorithm" in args:
+        algorithm = args["algorithm"].upper()
+    else:
+        algorithm = "D3G" if args["cycle"] else "D3G\u207b"
+    return args["env_id"], algorithm, curve
 
 
 def bootstrap_interval(returns: np.ndarray, resamples: int = 10_000) -> np.ndarray:

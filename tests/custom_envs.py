@@ -10,9 +10,11 @@ class Walk(gym.Env):
     observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float64)
     action_space = gym.spaces.Box(np.array([-1.0, 0.5]), np.array([2.0, 0.75]), dtype=np.float64)
     actions: list = []
+    seeds: list = []
 
     def reset(self, seed=None, options=None):
         super().reset(seed=seed)
+        self.seeds.append(seed)
         self.position = self.np_random.normal(size=2)
         return self.position.copy(), {}
 

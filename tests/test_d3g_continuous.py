@@ -6,6 +6,7 @@ import custom_envs
 import numpy as np
 import pytest
 import torch
+from numpy_net import Net
 
 import d3g_continuous
 from d3g_continuous import D3G, Args, ReplayBuffer, train
@@ -27,42 +28,6 @@ def float64():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
-
-
-class Net:
-    """A ReLU network as a list of (W [out, in], b [out]), its backward pass, and its Adam state."""
-
-    def __init__(self, module):
-        self.parameters = [p.detach().numpy().copy() for p in module.parameters()]
-        self.m = [np.zeros_like(p) for p in self.parameters]
-        self.v = [np.zeros_like(p) for p in self.parameters]
-        self.t = 0
-
-    def forward(self, *inputs):
-        self.activations = [np.concatenate(inputs, 1)]
-        for i in range(0, len(self.parameters), 2):
-            z = self.activations[-1] @ self.parameters[i].T + self.parameters[i + 1]
-            self.activations.append(np.maximum(z, 0) if i + 2 < len(self.parameters) else z)
-        return self.activations[-1]
-
-    def backward(self, grad):
-        """From dL/d(output) of the last forward pass: dL/d(parameters) and dL/d(input)."""
-        grads = []
-        for i in range(len(self.parameters) - 2, -1, -2):
-            x = self.activations[i // 2]
-            grads = [grad.T @ x, grad.sum(0), *grads]
-            grad = grad @ self.parameters[i]
-            if i:
-                grad = grad * (x > 0)
-        return grads, grad
-
-    def adam(self, grads, lr):
-        self.t += 1
-        for i, g in enumerate(grads):
-            self.m[i] = 0.9 * self.m[i] + 0.1 * g
-            self.v[i] = 0.999 * self.v[i] + 0.001 * g**2
-            m_hat, v_hat = self.m[i] / (1 - 0.9**self.t), self.v[i] / (1 - 0.999**self.t)
-            self.parameters[i] -= lr * m_hat / (np.sqrt(v_hat) + 1e-8)
 
 
 def scaled_tanh(z):
@@ -377,21 +342,29 @@ def test_actions_reach_and_respect_asymmetric_bounds(kept_buffer, tmp_path):
     np.testing.assert_array_equal(kept_buffer[0].rows[:600, 2:4], actions.astype(np.float32))
 
 
-def test_one_update_per_step_after_the_random_steps(monkeypatch, tmp_path):
+def test_updates_and_exploration_start_after_the_random_steps(monkeypatch, tmp_path):
+    """One update per step; noise of standard deviation 0.1 times half the width of the bounds, per dimension."""
     torch.set_default_dtype(torch.float32)
-    sizes = []
+    sizes, noises = [], []
 
     class Counted(D3G):
         def update(self, batch):
             sizes.append(len(batch[0]))
             super().update(batch)
 
+        def act(self, observation, noise=0.0):
+            noises.append(noise)
+            return super().act(observation, noise)
+
     monkeypatch.setattr(d3g_continuous, "D3G", Counted)
     args = Args(
-        env_id="custom_envs:Walk-v0", total_timesteps=90, learning_starts=30, run_dir=str(tmp_path / "run"), **TINY
+        env_id="custom_envs:Walk-v0", total_timesteps=430, learning_starts=30, run_dir=str(tmp_path / "run"), **TINY
     )
     train(args)
-    assert sizes == [8] * 60
+    assert sizes == [8] * 400
+    assert noises[:20] == [0.0] * 20, "the evaluation at step 0"
+    np.testing.assert_allclose(np.std(noises[20:], axis=0), [0.15, 0.0125], rtol=0.2)
+    assert np.shape(noises[20:]) == (400, 2)
 
 
 def test_a_loss_that_becomes_nan_stops_the_run(tmp_path, capsys):

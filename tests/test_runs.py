@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
-import gymnasium as gym
+import custom_envs
 import imageio
 import numpy as np
 import pytest
@@ -22,17 +22,21 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import d3g_continuous
+import td3_baseline
 
 ROOT = Path(__file__).parent.parent
-SCRIPT = "d3g_continuous.py"
-LOSSES = ["critic_loss", "forward_dynamics_loss", "inverse_dynamics_loss", "proposal_loss", "qf1_values"]
+SCRIPTS = {"d3g_continuous": d3g_continuous, "td3_baseline": td3_baseline}
+NETWORKS = {  # of each script, without the target networks
+    "d3g_continuous": ["critic", "proposal", "inverse_dynamics", "forward_dynamics"],
+    "td3_baseline": ["critic", "actor"],
+}
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL")}
 
 
-def start(*args, script=SCRIPT, **kwargs):
+def start(*args, script="d3g_continuous", **kwargs):
     """Start the real script as a process of its own."""
     kwargs = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ENVIRONMENT} | kwargs
-    return subprocess.Popen([sys.executable, ROOT / script, *map(str, args)], **kwargs)
+    return subprocess.Popen([sys.executable, ROOT / f"{script}.py", *map(str, args)], **kwargs)
 
 
 def finish(process, status=0):
@@ -79,30 +83,44 @@ def assert_same_run(run_dir, reference):
 
 # ---------------------------------------------------------------------------------------------------- smoke runs
 
+HUMANOID = {"total_timesteps": 3000, "learning_starts": 2800, "eval_frequency": 1500}
 SMOKE = {
-    # env_id: observations, actions, further arguments
-    "InvertedPendulum-v4": (4, 1, ["--no-cycle"]),
-    "HalfCheetah-v4": (17, 6, []),
-    "Walker2d-v4": (17, 6, []),
-    "Reacher-v4": (11, 2, []),
-    "Hopper-v5": (11, 3, []),
-    "Humanoid-v4": (376, 17, ["--total-timesteps", "3000", "--learning-starts", "2800", "--eval-frequency", "1500"]),
+    # env_id: script, observations, actions, further arguments
+    "InvertedPendulum-v4": ("d3g_continuous", 4, 1, {"cycle": False}),
+    "HalfCheetah-v4": ("d3g_continuous", 17, 6, {}),
+    "Walker2d-v4": ("d3g_continuous", 17, 6, {}),
+    "Reacher-v4": ("d3g_continuous", 11, 2, {}),
+    "Hopper-v5": ("d3g_continuous", 11, 3, {}),
+    "Humanoid-v4": ("d3g_continuous", 376, 17, HUMANOID),
+    "InvertedDoublePendulum-v4": ("td3_baseline", 11, 1, {"algorithm": "td3"}),
+    "Reacher-v5": ("td3_baseline", 10, 2, {"algorithm": "ddpg"}),
 }
+
+
+def options(args):
+    """Arguments as one types them."""
+    typed = []
+    for name, value in args.items():
+        name = name.replace("_", "-")
+        typed += [f"--{name}" if value else f"--no-{name}"] if isinstance(value, bool) else [f"--{name}", str(value)]
+    return typed
 
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
-    """Short runs on real tasks, two at a time: {env_id: (run folder, standard output, standard error, peak bytes)}."""
+    """Short runs on real tasks, two at a time: {env_id: (arguments, standard output, standard error, peak bytes)}."""
     root = tmp_path_factory.mktemp("smoke")
-    short = ["--total-timesteps", "400", "--learning-starts", "200", "--eval-frequency", "200", "--eval-episodes", "2"]
+    short = {"total_timesteps": 400, "learning_starts": 200, "eval_frequency": 200}
+    short |= {"eval_episodes": 2, "batch_size": 32}
 
     def run(env_id):
-        run_dir, out, err = root / env_id, root / f"{env_id}.out", root / f"{env_id}.err"
-        args = ["--env-id", env_id, "--run-dir", run_dir, "--batch-size", "32", *short, *SMOKE[env_id][2]]
-        process = start(*args, stdout=open(out, "w"), stderr=open(err, "w"))
+        script, _, _, more = SMOKE[env_id]
+        out, err = root / f"{env_id}.out", root / f"{env_id}.err"
+        args = short | {"env_id": env_id, "run_dir": str(root / env_id)} | more
+        process = start(*options(args), script=script, stdout=open(out, "w"), stderr=open(err, "w"))
         _, status, usage = os.wait4(process.pid, 0)
         assert status == 0, err.read_text()
-        return run_dir, out.read_text(), err.read_text(), usage.ru_maxrss * 1024
+        return SCRIPTS[script].Args(**args), out.read_text(), err.read_text(), usage.ru_maxrss * 1024
 
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(SMOKE, pool.map(run, SMOKE), strict=True))
@@ -110,23 +128,14 @@ def smoke(tmp_path_factory):
 
 @pytest.mark.parametrize("env_id", SMOKE)
 def test_run_folder_field_by_field(env_id, smoke):
-    run_dir, out, err, _ = smoke[env_id]
-    obs_dim, action_dim, more = SMOKE[env_id]
-    total, every, first = (3000, 1500, 2800) if env_id == "Humanoid-v4" else (400, 200, 200)
+    script, obs_dim, action_dim, _ = SMOKE[env_id]
+    args, out, err, _ = smoke[env_id]
+    run_dir = Path(args.run_dir)
+    networks = [name for name in NETWORKS[script] if name != "forward_dynamics" or args.cycle]
 
     info = json.loads((run_dir / "args.json").read_text())
     assert list(info) == ["args", "versions", "git_commit"]
-    expected = d3g_continuous.Args(
-        env_id=env_id,
-        run_dir=str(run_dir),
-        total_timesteps=total,
-        eval_frequency=every,
-        learning_starts=first,
-        eval_episodes=2,
-        batch_size=32,
-        cycle="--no-cycle" not in more,
-    )
-    assert info["args"] == vars(expected) | {"hidden_sizes": [256, 256]}
+    assert info["args"] == vars(args) | {"hidden_sizes": list(args.hidden_sizes)}
     packages = {name: version(name) for name in ("torch", "gymnasium", "mujoco", "numpy")}
     assert info["versions"] == packages | {"python": sys.version.split()[0]}
     head = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
@@ -134,29 +143,29 @@ def test_run_folder_field_by_field(env_id, smoke):
 
     with open(run_dir / "evaluations.csv") as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["step"]) for row in rows] == list(range(0, total + 1, every))
-    assert rows[0].keys() == {"step", "return_mean", "return_std", "length_mean", "seconds"}
-    env = gym.make(env_id)
+    assert [int(row["step"]) for row in rows] == list(range(0, args.total_timesteps + 1, args.eval_frequency))
+    assert list(rows[0]) == ["step", "return_mean", "return_std", "length_mean", "seconds"]
+    env = d3g_continuous.make_env(env_id)
     for row in rows:
         assert np.isfinite(float(row["return_mean"]))
         assert float(row["return_std"]) >= 0
         assert 1 <= float(row["length_mean"]) <= env.spec.max_episode_steps
     seconds = [float(row["seconds"]) for row in rows]
     assert seconds == sorted(seconds)
-    if env_id in ("HalfCheetah-v4", "Reacher-v4"):
+    if env_id in ("HalfCheetah-v4", "Reacher-v4", "Reacher-v5"):
         assert {float(row["length_mean"]) for row in rows} == {env.spec.max_episode_steps}
     if env_id == "InvertedPendulum-v4":  # reward 1 a step
         assert all(row["return_mean"] == row["length_mean"] for row in rows)
 
     tags = scalars(run_dir)
-    losses = [name for name in LOSSES if "--no-cycle" not in more or name != "forward_dynamics_loss"]
+    losses = {"losses/qf1_values", *(f"losses/{name}_loss" for name in networks)}
     episodic = {"charts/episodic_return", "charts/episodic_length"}
     if env_id == "HalfCheetah-v4":  # no episode ends within 400 steps
         episodic = set()
-    assert set(tags) == {"eval/return_mean", "charts/SPS", *(f"losses/{name}" for name in losses)} | episodic
+    assert set(tags) == {"eval/return_mean", "charts/SPS"} | losses | episodic
     for name in losses:
-        assert [step for step, _ in tags[f"losses/{name}"]] == [first + 100, first + 200]
-        assert np.isfinite([value for _, value in tags[f"losses/{name}"]]).all()
+        assert [step for step, _ in tags[name]] == [args.learning_starts + 100, args.learning_starts + 200]
+        assert np.isfinite([value for _, value in tags[name]]).all()
     assert tags["eval/return_mean"] == [
         (int(row["step"]), pytest.approx(float(row["return_mean"]), rel=1e-6)) for row in rows
     ]
@@ -165,23 +174,21 @@ def test_run_folder_field_by_field(env_id, smoke):
         np.testing.assert_array_equal(np.cumsum(lengths), steps)
 
     model = torch.load(run_dir / "model.pt", weights_only=True)
-    networks = ["critic", "proposal", "inverse_dynamics", "forward_dynamics", "critic_target", "proposal_target"]
-    if "--no-cycle" in more:
-        networks.remove("forward_dynamics")
-    assert list(model) == [*networks, "args", "obs_dim", "action_dim", "action_low", "action_high"]
+    targets = ["critic_target", f"{networks[1]}_target"]
+    assert list(model) == [*networks, *targets, "args", "obs_dim", "action_dim", "action_low", "action_high"]
     assert model["args"] == info["args"]
     assert (model["obs_dim"], model["action_dim"]) == (obs_dim, action_dim)
     assert model["action_low"] == env.action_space.low.tolist()
     assert model["action_high"] == env.action_space.high.tolist()
-    assert model["proposal"]["0.weight"].shape == (256, obs_dim)
-    assert model["inverse_dynamics"]["4.weight"].shape == (action_dim, 256)
+    assert model[networks[1]]["0.weight"].shape == (args.hidden_sizes[0], obs_dim)
 
     assert {p.name for p in run_dir.iterdir() if "events" not in p.name} == {"args.json", "evaluations.csv", "model.pt"}
     lines = out.splitlines()
     assert lines[0] == f"device: cpu, CPU threads: 1, run folder: {run_dir}"
     assert len(lines) == 1 + len(rows) + 1
     for line, row in zip(lines[1:-1], rows, strict=True):
-        assert line.startswith(f"step {row['step']}/{total}: return {float(row['return_mean']):.1f} +- ")
+        start_of_line = f"step {row['step']}/{args.total_timesteps}: return {float(row['return_mean']):.1f} +- "
+        assert line.startswith(start_of_line)
     assert lines[-1] == f"run folder: {run_dir}; draw it: python benchmark/figure7.py {run_dir}"
     assert "Deprecat" not in err
     assert "Traceback" not in err
@@ -210,11 +217,12 @@ SMALL += ["--total-timesteps", "1200", "--learning-starts", "500", "--eval-frequ
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    """A run that nothing interrupts and that never writes a checkpoint."""
-    run_dir = tmp_path_factory.mktemp("reference") / "run"
-    finish(start(*SMALL, "--run-dir", run_dir))
-    assert len(evaluations(run_dir)) == 9
-    return run_dir
+    """Of each script, a run that nothing interrupts and that never writes a checkpoint: {script: run folder}."""
+    run_dirs = {script: tmp_path_factory.mktemp("reference") / script for script in SCRIPTS}
+    processes = [start(*SMALL, "--run-dir", run_dir, script=script) for script, run_dir in run_dirs.items()]
+    for process in processes:
+        finish(process)
+    return run_dirs
 
 
 def checkpointed(run_dir):
@@ -233,20 +241,20 @@ def wait_for_row(run_dir, row, process):
 
 def test_same_seed_same_numbers_with_and_without_checkpoints(reference, tmp_path):
     finish(start(*checkpointed(tmp_path / "again")))
-    assert_same_run(tmp_path / "again", reference)
+    assert_same_run(tmp_path / "again", reference["d3g_continuous"])
 
 
-@pytest.mark.parametrize("row", [1, 6])
-def test_sigkill_then_resume_is_as_if_never_killed(row, reference, tmp_path):
+@pytest.mark.parametrize(("script", "row"), [("d3g_continuous", 1), ("d3g_continuous", 6), ("td3_baseline", 6)])
+def test_sigkill_then_resume_is_as_if_never_killed(script, row, reference, tmp_path):
     run_dir = tmp_path / "run"
-    process = start(*checkpointed(run_dir))
+    process = start(*checkpointed(run_dir), script=script)
     wait_for_row(run_dir, row, process)
     process.kill()
     finish(process, -signal.SIGKILL)
     assert (run_dir / "checkpoint.pt").exists() == (row > 1)
-    finish(start(*checkpointed(run_dir), "--resume"))
-    assert_same_run(run_dir, reference)
-    ours, uninterrupted = scalars(run_dir), scalars(reference)
+    finish(start(*checkpointed(run_dir), "--resume", script=script))
+    assert_same_run(run_dir, reference[script])
+    ours, uninterrupted = scalars(run_dir), scalars(reference[script])
     assert ours.keys() == uninterrupted.keys()
     for tag in ours.keys() - {"charts/SPS"}:
         assert ours[tag] == uninterrupted[tag], tag
@@ -286,7 +294,7 @@ def test_sigkill_in_the_middle_of_a_write(what, reference, tmp_path):
     assert (run_dir / "partial.tmp").exists()
     assert not (run_dir / "model.pt").exists()
     finish(start(*checkpointed(run_dir), "--resume"))
-    assert_same_run(run_dir, reference)
+    assert_same_run(run_dir, reference["d3g_continuous"])
 
 
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -303,7 +311,7 @@ def test_signal_checkpoints_and_resumes(signum, status, reference, tmp_path):
     assert out.splitlines()[-1] == f"stopped at step {checkpoint['step']}; --resume --run-dir {run_dir} continues"
     assert not (run_dir / "model.pt").exists()
     finish(start(*args, "--resume"))
-    assert_same_run(run_dir, reference)
+    assert_same_run(run_dir, reference["d3g_continuous"])
 
 
 def test_a_second_signal_stops_at_once(tmp_path):
@@ -322,6 +330,7 @@ def test_a_second_signal_stops_at_once(tmp_path):
 
 
 def test_resume_of_a_complete_run_changes_nothing(reference):
+    reference = reference["d3g_continuous"]
     before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in reference.iterdir()}
     out, _ = finish(start(*SMALL, "--run-dir", reference, "--resume"))
     assert out == f"{reference} is complete\n"
@@ -371,6 +380,16 @@ def test_another_seed_other_numbers(tmp_path):
     assert not any(torch.equal(a[name], b[name]) for name in a if name.endswith("weight"))
 
 
+def test_evaluation_episodes_are_the_same_every_time_and_none_of_the_training_ones(tmp_path):
+    custom_envs.Walk.seeds.clear()
+    walk(tmp_path / "run", eval_episodes=3)
+    seeds = custom_envs.Walk.seeds
+    assert len(seeds) == 3 * 3 + 5  # evaluations at steps 0, 50 and 100; training episodes of 20 steps
+    assert seeds[:3] == seeds[-3:] == seeds[6:9]
+    training = seeds[3:6] + seeds[9:11]
+    assert len({*seeds[:3], *training}) == 8
+
+
 def test_resume_may_change_what_does_not_change_results(interrupted, tmp_path):
     run_dir, args = interrupted
     was = json.loads((run_dir / "args.json").read_text())
@@ -379,6 +398,31 @@ def test_resume_may_change_what_does_not_change_results(interrupted, tmp_path):
     assert_same_run(tmp_path / "moved", walk(tmp_path / "reference"))
     assert json.loads((tmp_path / "moved" / "args.json").read_text()) == was
     assert (was["args"]["run_dir"], was["args"]["checkpoint_frequency"]) == (args["run_dir"], 30)
+
+
+def test_tensorboard_shows_nothing_twice_after_a_resume(tmp_path, monkeypatch):
+    """Killed at step 380, after losses of step 320 were written but not checkpointed: step 300 is where it resumes."""
+    changes = {"total_timesteps": 400, "eval_frequency": 190, "checkpoint_frequency": 90}
+    evaluate, calls = d3g_continuous.evaluate, []
+
+    def killed(*args):
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return evaluate(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(d3g_continuous, "evaluate", killed)
+        with pytest.raises(KeyboardInterrupt):
+            walk(tmp_path / "run", **changes)
+    assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["step"] == 300
+    assert [step for step, _ in scalars(tmp_path / "run")["losses/critic_loss"]] == [120, 220, 320]
+    ours = scalars(walk(tmp_path / "run", resume=True, **changes))
+    whole = scalars(walk(tmp_path / "whole", **changes))
+    assert [step for step, _ in ours["losses/critic_loss"]] == [120, 220, 320]
+    assert {tag: ours[tag] for tag in ours if tag != "charts/SPS"} == {
+        tag: whole[tag] for tag in whole if tag != "charts/SPS"
+    }
 
 
 def test_resume_where_there_is_nothing_starts_afresh(tmp_path):
@@ -391,7 +435,7 @@ def test_resume_where_there_is_nothing_starts_afresh(tmp_path):
 def test_video_draws_the_first_evaluation_episode_and_changes_nothing(reference, tmp_path):
     run_dir = tmp_path / "run"
     finish(start(*SMALL, "--run-dir", run_dir, "--capture-video"))
-    assert evaluations(run_dir) == evaluations(reference)
+    assert evaluations(run_dir) == evaluations(reference["d3g_continuous"])
     for step, _, _, length_mean in evaluations(run_dir):
         frames = imageio.mimread(run_dir / f"episode_{step}.gif")
         assert frames[0].shape[:2] == (240, 240)
@@ -423,10 +467,10 @@ def test_progress_bar_on_a_terminal(tmp_path):
 # ---------------------------------------------------------------------------------------------------- bad input
 
 
-def refused(capsys, **args):
+def refused(capsys, script=d3g_continuous, **args):
     """The one line with which Args or train() refuse these arguments, in this process."""
     with pytest.raises(SystemExit) as stop:
-        d3g_continuous.train(d3g_continuous.Args(**args))
+        script.train(script.Args(**args))
     assert stop.value.code == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -455,8 +499,21 @@ def test_values_out_of_range(name, value, allowed, capsys):
     assert refused(capsys, **{name: value}) == f"error: --{name.replace('_', '-')} {value}: must be {allowed}\n"
 
 
-def test_resume_needs_a_folder(capsys):
-    assert refused(capsys, resume=True) == "error: --resume True: must be used with --run-dir\n"
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [("num_critics", 0, "at least 1"), ("policy_frequency", 0, "at least 1")]
+    + [("learning_rate", 0.0, "positive and finite")]
+    + [(name, value, "at least 0 and finite") for name in ("policy_noise", "noise_clip") for value in (-0.1, NAN, INF)]
+    + [("hidden_sizes", (), "one width or more, each at least 1"), ("gamma", NAN, "from 0 to 1")],
+)
+def test_values_out_of_range_of_td3(name, value, allowed, capsys):
+    expected = f"error: --{name.replace('_', '-')} {value}: must be {allowed}\n"
+    assert refused(capsys, td3_baseline, **{name: value}) == expected
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+def test_resume_needs_a_folder(script, capsys):
+    assert refused(capsys, script, resume=True) == "error: --resume True: must be used with --run-dir\n"
 
 
 @pytest.mark.parametrize(
@@ -513,6 +570,23 @@ def test_arguments_that_differ_on_resume(name, value, was, interrupted, capsys):
     expected = f"error: --{name.replace('_', '-')} {given}: must be {was} to resume {run_dir}\n"
     assert refused(capsys, **args | {name: value, "resume": True}) == expected
     assert contents(run_dir) == before
+
+
+def test_a_run_of_another_script(interrupted, capsys):
+    """TD3 does not take over D3G's folder, nor, where the arguments are its own, D3G's checkpoint."""
+    run_dir, args = interrupted
+    args = {name: value for name, value in args.items() if name != "hidden_sizes"}
+    error = refused(capsys, td3_baseline, **args | {"resume": True})
+    assert "error: --" in error
+    td3 = td3_baseline.train(td3_baseline.Args(**args | {"run_dir": str(run_dir.parent / "td3")}))
+    capsys.readouterr()
+    (td3 / "model.pt").unlink()
+    checkpoint = torch.load(run_dir / "checkpoint.pt", weights_only=True)
+    checkpoint["info"] = json.loads((td3 / "args.json").read_text())
+    torch.save(checkpoint, td3 / "checkpoint.pt")
+    error = refused(capsys, td3_baseline, **args | {"run_dir": str(td3), "resume": True})
+    assert error.startswith(f"error: --resume True: {td3 / 'checkpoint.pt'} must be this run's checkpoint: ")
+    assert 'Missing key(s) in state_dict: "actor.' in error
 
 
 class Payload:
@@ -581,8 +655,9 @@ def test_a_run_folder_that_cannot_be(tmp_path, capsys):
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-def test_bad_input_as_a_process(tmp_path):
-    out, err = finish(start("--env-id", "Walker3d-v4", cwd=tmp_path), 2)
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_bad_input_as_a_process(script, tmp_path):
+    out, err = finish(start("--env-id", "Walker3d-v4", script=script, cwd=tmp_path), 2)
     assert out == ""
     assert err.splitlines() == [
         "error: --env-id Walker3d-v4: must be a task that Gymnasium can make: "
@@ -607,16 +682,17 @@ def test_no_renderer_is_an_error_before_training(env_id, gl, says, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_help_describes_every_argument():
-    out, _ = finish(start("--help"))
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_describes_every_argument(script):
+    out, _ = finish(start("--help", script=script))
     text = " ".join(out.replace("│", " ").split())
-    for name in vars(d3g_continuous.Args()):
+    for name in vars(SCRIPTS[script].Args()):
         assert f"--{name.replace('_', '-')}" in text
     assert "discount factor" in text
 
 
 def test_importing_has_no_effect(tmp_path):
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import d3g_continuous, signal, torch; "
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import signal; import {', '.join(SCRIPTS)}; "
     code += "print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, 'MUJOCO_GL' in __import__('os').environ)"
     child = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
     assert (child.stdout, child.stderr) == ("True False\n", "")
