@@ -104,15 +104,19 @@ class Args:
         check("resume", "used with --run-dir", lambda x: not x or self.run_dir)
 
 
-class MLP(nn.Sequential):
+class MLP(nn.Module):
     """Multilayer perceptron with ReLUs, over its inputs side by side: [batch, n_1], ... -> [batch, sizes[-1]]."""
 
     def __init__(self, *sizes: int):
-        layers = [(nn.Linear(n, m), nn.ReLU(inplace=True)) for n, m in zip(sizes[:-1], sizes[1:], strict=True)]
-        super().__init__(*sum(layers, ())[:-1])
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(n, m) for n, m in zip(sizes[:-1], sizes[1:], strict=True))
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        return super().forward(torch.cat(inputs, 1))
+        *hidden, output = self.layers
+        x = torch.cat(inputs, 1)
+        for layer in hidden:
+            x = torch.relu_(layer(x))
+        return output(x)
 
 
 class InverseDynamics(MLP):
@@ -169,6 +173,8 @@ class D3G(nn.Module):
             self.optimizers[name] = torch.optim.Adam(network.parameters(), args.learning_rate, fused=True)
         self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
         self.proposal_target = copy.deepcopy(self.proposal).requires_grad_(False)
+        self.online = [*self.critic.parameters(), *self.proposal.parameters()]
+        self.targets = [*self.critic_target.parameters(), *self.proposal_target.parameters()]
         self.updates, self.losses = 0, {}
 
     def cycle(self, s: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
@@ -205,14 +211,13 @@ class D3G(nn.Module):
 
             # Algorithm 1, lines 22-24, targets: theta' <- eta theta + (1 - eta) theta', and psi' likewise
             with torch.no_grad():
-                online = [*self.critic.parameters(), *self.proposal.parameters()]
-                targets = [*self.critic_target.parameters(), *self.proposal_target.parameters()]
-                torch._foreach_lerp_(targets, online, self.args.tau)
+                torch._foreach_lerp_(self.targets, self.online, self.args.tau)
 
     def minimise(self, name: str, loss: torch.Tensor) -> None:
-        """One Adam step on `loss` of network `name`; no other network gets gradients, wherever `loss` leads."""
-        self.optimizers[name].zero_grad()
-        loss.backward(inputs=list(getattr(self, name).parameters()))
+        """One Adam step of network `name` on `loss`; no other network gets gradients, wherever `loss` leads."""
+        parameters = self.optimizers[name].param_groups[0]["params"]
+        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            parameter.grad = gradient
         self.optimizers[name].step()
         self.losses[f"{name}_loss"] = loss.detach()
 
@@ -355,7 +360,6 @@ def train(args: Args) -> Path:
     if (run_dir / "checkpoint.pt").exists():
         checkpoint = load(run_dir / "checkpoint.pt", info, agent, buffer, rng)
         step, episode, seconds, evaluations = (checkpoint[k] for k in ("step", "episode", "seconds", "evaluations"))
-
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         if not (run_dir / "args.json").exists():
@@ -387,7 +391,6 @@ def train(args: Args) -> Path:
             started = time.perf_counter() - seconds  # evaluations do not count
         if step == args.total_timesteps:
             break
-
         if done:
             observation, _ = env.reset(seed=int(np.random.SeedSequence((args.seed, 1, episode)).generate_state(1)[0]))
         if step < args.learning_starts:
@@ -427,7 +430,6 @@ def train(args: Args) -> Path:
             if received_signals:
                 print(f"stopped at step {step}; --resume --run-dir {run_dir} continues")
                 sys.exit(128 + received_signals[0])
-
     check_finite(agent.state_dict(), step)
     model = {name: network.state_dict() for name, network in agent.named_children()}
     model |= {"args": info["args"], "obs_dim": obs_dim, "action_dim": len(low)}

@@ -92,16 +92,15 @@ class Args:
     """standard deviation of the Gaussian exploration noise, in units of the action scale"""
 
     def __post_init__(self):
-        td3 = {"num_critics": 2, "policy_noise": 0.2, "policy_frequency": 2, "learning_rate": 3e-4}
-        ddpg = {"num_critics": 1, "policy_noise": 0.0, "policy_frequency": 1, "learning_rate": 1e-3}
-        implied = td3 | {"hidden_sizes": (256, 256)} if self.algorithm == "td3" else ddpg | {"hidden_sizes": (400, 300)}
-        vars(self).update({name: value for name, value in implied.items() if getattr(self, name) is None})
-
         def check(names: str, allowed: str, is_valid) -> None:
             for name in names.split():
                 if not is_valid(getattr(self, name)):
                     fail(f"--{name.replace('_', '-')} {getattr(self, name)}: must be {allowed}")
 
+        td3 = {"num_critics": 2, "policy_noise": 0.2, "policy_frequency": 2, "learning_rate": 3e-4}
+        ddpg = {"num_critics": 1, "policy_noise": 0.0, "policy_frequency": 1, "learning_rate": 1e-3}
+        implied = td3 | {"hidden_sizes": (256, 256)} if self.algorithm == "td3" else ddpg | {"hidden_sizes": (400, 300)}
+        vars(self).update({name: value for name, value in implied.items() if getattr(self, name) is None})
         check("seed", "from 0 to 2**32 - 1", lambda x: 0 <= x < 2**32)
         check("num_threads total_timesteps eval_frequency eval_episodes", "at least 1", lambda x: x >= 1)
         check("checkpoint_frequency buffer_size batch_size", "at least 1", lambda x: x >= 1)
@@ -116,15 +115,19 @@ class Args:
 
 
 # Copied from d3g_continuous.MLP
-class MLP(nn.Sequential):
+class MLP(nn.Module):
     """Multilayer perceptron with ReLUs, over its inputs side by side: [batch, n_1], ... -> [batch, sizes[-1]]."""
 
     def __init__(self, *sizes: int):
-        layers = [(nn.Linear(n, m), nn.ReLU(inplace=True)) for n, m in zip(sizes[:-1], sizes[1:], strict=True)]
-        super().__init__(*sum(layers, ())[:-1])
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(n, m) for n, m in zip(sizes[:-1], sizes[1:], strict=True))
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        return super().forward(torch.cat(inputs, 1))
+        *hidden, output = self.layers
+        x = torch.cat(inputs, 1)
+        for layer in hidden:
+            x = torch.relu_(layer(x))
+        return output(x)
 
 
 class Actor(MLP):
@@ -174,13 +177,14 @@ class TD3(nn.Module):
             self.optimizers[name] = torch.optim.Adam(network.parameters(), args.learning_rate, fused=True)
         self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
         self.actor_target = copy.deepcopy(self.actor).requires_grad_(False)
+        self.online = [*self.critic.parameters(), *self.actor.parameters()]
+        self.targets = [*self.critic_target.parameters(), *self.actor_target.parameters()]
         self.updates, self.losses = 0, {}
 
     def update(self, batch: tuple[torch.Tensor, ...]) -> None:
         """Learn from a batch s, a, r, s', terminated, each [batch, width]; leave the latest losses in `self.losses`."""
         s, a, r, s_next, terminated = batch
         self.updates += 1
-
         with torch.no_grad():
             # TD3's target policy smoothing: a' = pi'(s') + clipped noise, within the action bounds (DDPG: none)
             scale, bias = self.actor.action_scale, self.actor.action_bias
@@ -200,15 +204,14 @@ class TD3(nn.Module):
             self.minimise("actor", -self.critic[0](s, self.actor(s)).mean())
             # Targets: theta' <- tau theta + (1 - tau) theta', and psi' likewise
             with torch.no_grad():
-                online = [*self.critic.parameters(), *self.actor.parameters()]
-                targets = [*self.critic_target.parameters(), *self.actor_target.parameters()]
-                torch._foreach_lerp_(targets, online, self.args.tau)
+                torch._foreach_lerp_(self.targets, self.online, self.args.tau)
 
     # Copied from d3g_continuous.D3G.minimise
     def minimise(self, name: str, loss: torch.Tensor) -> None:
-        """One Adam step on `loss` of network `name`; no other network gets gradients, wherever `loss` leads."""
-        self.optimizers[name].zero_grad()
-        loss.backward(inputs=list(getattr(self, name).parameters()))
+        """One Adam step of network `name` on `loss`; no other network gets gradients, wherever `loss` leads."""
+        parameters = self.optimizers[name].param_groups[0]["params"]
+        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            parameter.grad = gradient
         self.optimizers[name].step()
         self.losses[f"{name}_loss"] = loss.detach()
 
@@ -360,7 +363,6 @@ def train(args: Args) -> Path:
     if (run_dir / "checkpoint.pt").exists():
         checkpoint = load(run_dir / "checkpoint.pt", info, agent, buffer, rng)
         step, episode, seconds, evaluations = (checkpoint[k] for k in ("step", "episode", "seconds", "evaluations"))
-
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         if not (run_dir / "args.json").exists():
@@ -392,7 +394,6 @@ def train(args: Args) -> Path:
             started = time.perf_counter() - seconds  # evaluations do not count
         if step == args.total_timesteps:
             break
-
         if done:
             observation, _ = env.reset(seed=int(np.random.SeedSequence((args.seed, 1, episode)).generate_state(1)[0]))
         if step < args.learning_starts:
@@ -432,7 +433,6 @@ def train(args: Args) -> Path:
             if received_signals:
                 print(f"stopped at step {step}; --resume --run-dir {run_dir} continues")
                 sys.exit(128 + received_signals[0])
-
     check_finite(agent.state_dict(), step)
     model = {name: network.state_dict() for name, network in agent.named_children()}
     model |= {"args": info["args"], "obs_dim": obs_dim, "action_dim": len(low)}

@@ -394,7 +394,7 @@ def test_a_parameter_that_becomes_infinite_stops_the_run(monkeypatch, tmp_path, 
             super().update(batch)
             if self.updates == 70:
                 with torch.no_grad():
-                    self.inverse_dynamics[2].weight[3, 4] = float("inf")
+                    self.inverse_dynamics.layers[1].weight[3, 4] = float("inf")
 
     monkeypatch.setattr(d3g_continuous, "D3G", Broken)
     args = Args(
@@ -409,7 +409,7 @@ def test_a_parameter_that_becomes_infinite_stops_the_run(monkeypatch, tmp_path, 
         train(args)
     assert stop.value.code == 1
     assert capsys.readouterr().err == (
-        "error: inverse_dynamics.2.weight is NaN or infinite at step 80; the last checkpoint stays\n"
+        "error: inverse_dynamics.layers.1.weight is NaN or infinite at step 80; the last checkpoint stays\n"
     )
     checkpoint = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     assert checkpoint["step"] == 40

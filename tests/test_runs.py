@@ -180,7 +180,7 @@ def test_run_folder_field_by_field(env_id, smoke):
     assert (model["obs_dim"], model["action_dim"]) == (obs_dim, action_dim)
     assert model["action_low"] == env.action_space.low.tolist()
     assert model["action_high"] == env.action_space.high.tolist()
-    assert model[networks[1]]["0.weight"].shape == (args.hidden_sizes[0], obs_dim)
+    assert model[networks[1]]["layers.0.weight"].shape == (args.hidden_sizes[0], obs_dim)
 
     assert {p.name for p in run_dir.iterdir() if "events" not in p.name} == {"args.json", "evaluations.csv", "model.pt"}
     lines = out.splitlines()
@@ -614,7 +614,7 @@ def damage(what, run_dir):
         checkpoint["info"]["args"]["seed"] = 2
         torch.save(checkpoint, file)
     elif what == "of another network":
-        checkpoint["agent"]["proposal.0.weight"] = torch.zeros(9, 2)
+        checkpoint["agent"]["proposal.layers.0.weight"] = torch.zeros(9, 2)
         torch.save(checkpoint, file)
     elif what == "without its replay":
         del checkpoint["replay"]
