@@ -239,7 +239,7 @@ def evaluate(agent: nn.Module, env: gym.Env, seeds: list[int], video: Path | Non
         observation, info = env.reset(seed=seed)
         while "episode" not in info:
             if video and not episodes and env.episode_lengths % skip == 0:
-                frames.append(env.render()[::2, ::2])
+                frames.append(env.render()[::2, ::2].copy())
             observation, _, _, _, info = env.step(agent.act(observation))
         episodes.append((info["episode"]["r"], info["episode"]["l"]))
     if video:
@@ -267,8 +267,8 @@ def make_env(env_id: str, render: bool = False) -> gym.Env:
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # the paper's tasks are not the newest
         try:
             env = gym.make(env_id, **({"render_mode": "rgb_array"} if render else {}))
-        except (gym.error.Error, ImportError, ValueError) as error:
-            fail(f"--env-id {env_id}: must be a task that Gymnasium can make: {error}")
+        except Exception as error:  # the task's own code may raise anything
+            fail(f"--env-id {env_id}: must be a task that Gymnasium can make: {type(error).__name__}: {error}")
     obs, act = env.observation_space, env.action_space
     flat = all(isinstance(space, gym.spaces.Box) and len(space.shape) == 1 for space in (obs, act))
     if not (flat and np.isfinite([act.low, act.high]).all() and (act.low < act.high).all() and act.dtype.kind == "f"):
@@ -286,24 +286,24 @@ def check_finite(tensors: dict[str, torch.Tensor], step: int) -> None:
 def open_run(args: Args) -> tuple[Path, dict]:
     """Return the run's folder and what its args.json holds or shall hold; fail if `args` may not use the folder."""
     run_dir = Path(args.run_dir or f"runs/{args.env_id}__{args.exp_name}__{args.seed}__{int(time.time())}")
-    given = json.loads(json.dumps(asdict(args)))
-    held = [name for name in ("args.json", "evaluations.csv", "checkpoint.pt", "model.pt") if (run_dir / name).exists()]
-    if held and not args.resume:
-        fail(f"--run-dir {run_dir}: must not hold a run, unless with --resume, but has {', '.join(held)}")
-    if held:
-        try:
+    given = json.loads(json.dumps(asdict(args))) | {"run_dir": str(run_dir)}
+    try:
+        held = [x for x in ("args.json", "evaluations.csv", "checkpoint.pt", "model.pt") if (run_dir / x).exists()]
+        if held and not args.resume:
+            fail(f"--run-dir {run_dir}: must not hold a run, unless with --resume, but has {', '.join(held)}")
+        if held:
             info = json.loads((run_dir / "args.json").read_text())
             for name in given.keys() - {"resume", "run_dir", "checkpoint_frequency", "cuda", "capture_video"}:
                 if given[name] != (was := info["args"][name]):
                     fail(f"--{name.replace('_', '-')} {given[name]}: must be {was} to resume {run_dir}")
             return run_dir, info
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            fail(f"--run-dir {run_dir}: must hold the args.json of the run to resume: {error!r}")
-    versions = {d.name: d.version for d in distributions() if d.name in ("torch", "gymnasium", "mujoco", "numpy")}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        fail(f"--run-dir {run_dir}: must be a new folder or hold the args.json of the run to resume: {error!r}")
+    found = {d.name: d.version for d in distributions() if d.name in ("torch", "gymnasium", "mujoco", "numpy")}
     git = 'git describe --always --dirty --abbrev=40 --exclude="*"'
     commit = subprocess.run(git, cwd=Path(__file__).parent, shell=True, capture_output=True, text=True).stdout.strip()
-    versions["python"] = sys.version.split()[0]
-    return run_dir, {"args": given, "versions": versions, "git_commit": commit or None}
+    found["python"] = sys.version.split()[0]
+    return run_dir, {"args": given, "versions": found, "git_commit": commit or None}
 
 
 def save(contents: dict, file: Path) -> None:
@@ -322,7 +322,7 @@ def load(file: Path, info: dict, agent: nn.Module, buffer: ReplayBuffer, rng: np
         for name, optimizer in agent.optimizers.items():
             optimizer.load_state_dict(checkpoint["optimizers"][name])
         agent.updates, buffer.added = checkpoint["updates"], checkpoint["added"]
-        buffer.rows[: buffer.added] = checkpoint["replay"]
+        buffer.rows[: buffer.added] = checkpoint.pop("replay")
         rng.bit_generator.state = checkpoint["rng"]
         torch.set_rng_state(checkpoint["torch_rng"])
         return checkpoint
@@ -355,7 +355,7 @@ def train(args: Args) -> Path:
     eval_env, env = make_env(args.env_id, render=args.capture_video), make_env(args.env_id)
     obs_dim, low, high = env.observation_space.shape[0], env.action_space.low, env.action_space.high
     agent = D3G(obs_dim, low, high, args).to(device)
-    buffer = ReplayBuffer(args.buffer_size, obs_dim, len(low))
+    buffer = ReplayBuffer(min(args.buffer_size, args.total_timesteps), obs_dim, len(low))
     step, episode, seconds, evaluations = 0, 0, 0.0, []
     if (run_dir / "checkpoint.pt").exists():
         checkpoint = load(run_dir / "checkpoint.pt", info, agent, buffer, rng)
@@ -376,7 +376,7 @@ def train(args: Args) -> Path:
     started = time.perf_counter() - seconds
     done = True
     while True:
-        if step % args.eval_frequency == 0:
+        if step == len(evaluations) * args.eval_frequency:
             check_finite(agent.state_dict(), step)
             seconds = time.perf_counter() - started
             video = run_dir / f"episode_{step}.gif" if args.capture_video else None
@@ -392,32 +392,8 @@ def train(args: Args) -> Path:
         if step == args.total_timesteps:
             break
         if done:
-            observation, _ = env.reset(seed=int(np.random.SeedSequence((args.seed, 1, episode)).generate_state(1)[0]))
-        if step < args.learning_starts:
-            action = rng.uniform(low, high).astype(low.dtype)
-        else:
-            action = agent.act(observation, rng.normal(0, args.exploration_noise, len(low)) * (high - low) / 2)
-        next_observation, reward, terminated, truncated, stats = env.step(action)
-        buffer.add(observation, action, reward, next_observation, terminated)
-        observation = next_observation
-        done = terminated or truncated
-        step += 1
-        bar.update()
-
-        if step > args.learning_starts:
-            agent.update(buffer.sample(args.batch_size, rng, device))
-            if agent.updates % 100 == 0:
-                for name, loss in agent.losses.items():
-                    writer.add_scalar(f"losses/{name}", loss, step)
-                writer.add_scalar("charts/SPS", step / (time.perf_counter() - started), step)
-                writer.flush()
-                check_finite(agent.losses, step)
-
-        if done:
-            episode += 1
-            writer.add_scalar("charts/episodic_return", stats["episode"]["r"], step)
-            writer.add_scalar("charts/episodic_length", stats["episode"]["l"], step)
-            if received_signals or step >= next_checkpoint:
+            stop = received_signals[:1]  # read once, since a signal may come at any moment
+            if stop or step >= next_checkpoint:
                 check_finite(agent.state_dict(), step)
                 writer.flush()
                 state = {"info": info, "step": step, "episode": episode, "evaluations": evaluations}
@@ -427,16 +403,40 @@ def train(args: Args) -> Path:
                 state |= {"rng": rng.bit_generator.state, "seconds": time.perf_counter() - started}
                 save(state, run_dir / "checkpoint.pt")
                 next_checkpoint = step + args.checkpoint_frequency
-            if received_signals:
+            if stop:
                 print(f"stopped at step {step}; --resume --run-dir {run_dir} continues")
-                sys.exit(128 + received_signals[0])
+                sys.exit(128 + stop[0])
+            episode_seed = np.random.SeedSequence((args.seed, 1, episode)).generate_state(1)[0]
+            observation = np.copy(env.reset(seed=int(episode_seed))[0])  # a copy: some tasks reuse their array
+        if step < args.learning_starts:
+            action = rng.uniform(low, high).astype(low.dtype)
+        else:
+            action = agent.act(observation, rng.normal(0, args.exploration_noise, len(low)) * (high - low) / 2)
+        next_observation, reward, terminated, truncated, stats = env.step(action)
+        buffer.add(observation, action, reward, next_observation, terminated)
+        observation = np.copy(next_observation)
+        done = terminated or truncated
+        step += 1
+        bar.update()
+        if step > args.learning_starts:
+            agent.update(buffer.sample(args.batch_size, rng, device))
+            if agent.updates % 100 == 0:
+                for name, loss in agent.losses.items():
+                    writer.add_scalar(f"losses/{name}", loss, step)
+                writer.add_scalar("charts/SPS", step / (time.perf_counter() - started), step)
+                writer.flush()
+                check_finite(agent.losses, step)
+        if done:
+            episode += 1
+            writer.add_scalar("charts/episodic_return", stats["episode"]["r"], step)
+            writer.add_scalar("charts/episodic_length", stats["episode"]["l"], step)
+    bar.close()
+    writer.close()
     check_finite(agent.state_dict(), step)
     model = {name: network.state_dict() for name, network in agent.named_children()}
     model |= {"args": info["args"], "obs_dim": obs_dim, "action_dim": len(low)}
     save(model | {"action_low": low.tolist(), "action_high": high.tolist()}, run_dir / "model.pt")
     (run_dir / "checkpoint.pt").unlink(missing_ok=True)
-    bar.close()
-    writer.close()
     print(f"run folder: {run_dir}; draw it: python benchmark/figure7.py {run_dir}")
     return run_dir
 

@@ -42,16 +42,15 @@ def read_run(run_dir: Path) -> tuple[str, str, np.ndarray]:
     """Return a run's task, its algorithm, and its evaluations [n, 2]: step, mean return."""
     try:
         args = json.loads((run_dir / "args.json").read_text())["args"]
-        curve = np.loadtxt(run_dir / "evaluations.csv", delimiter=",", skiprows=1, usecols=(0, 1), ndmin=2)
-    except (OSError, ValueError, LookupError) as error:
-        fail(f"{run_dir}: must be the folder of a run: {error}")
+        rows = (run_dir / "evaluations.csv").read_text().splitlines()[1:]
+        curve = np.array([row.split(",")[:2] for row in rows], dtype=np.float64)
+        algorithm = args["algorithm"].upper() if "algorithm" in args else "D3G" if args["cycle"] else "D3G\u207b"
+        task = args["env_id"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        fail(f"{run_dir}: must be the folder of a run: {error!r}")
     if len(curve) == 0:
         fail(f"{run_dir}: must have an evaluation in evaluations.csv, has none yet")
-    if "algorithm" in args:
-        algorithm = args["algorithm"].upper()
-    else:
-        algorithm = "D3G" if args["cycle"] else "D3G\u207b"
-    return args["env_id"], algorithm, curve
+    return task, algorithm, curve
 
 
 def bootstrap_interval(returns: np.ndarray, resamples: int = 10_000) -> np.ndarray:
@@ -96,7 +95,10 @@ def main(args: Args) -> None:
     for axis in list(axes.flat)[len(curves) :]:
         axis.axis("off")
     output = args.output or args.run_dirs[0] / "figure7.png"
-    figure.savefig(output, dpi=120)
+    try:
+        figure.savefig(output, dpi=120)
+    except (OSError, ValueError) as error:
+        fail(f"--output {output}: must be a picture that can be written, such as figure7.png: {error}")
     plt.close(figure)
     print(f"figure: {output}")
 

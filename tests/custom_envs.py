@@ -47,5 +47,25 @@ class UnboundedActions(Walk):
     action_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float64)
 
 
-for env in (Walk, NaNReward, ImageObservations, DictObservations, UnboundedActions):
+class Broken(Walk):
+    def __init__(self):
+        raise KeyError("nothing")
+
+
+class ReusesItsArray(Walk):
+    """Walk, whose observations are all the same array, changed in place."""
+
+    shared = np.zeros(2)
+
+    def reset(self, seed=None, options=None):
+        self.shared[:] = super().reset(seed=seed)[0]
+        return self.shared, {}
+
+    def step(self, action):
+        observation, *rest = super().step(action)
+        self.shared[:] = observation
+        return self.shared, *rest
+
+
+for env in (Broken, ReusesItsArray, Walk, NaNReward, ImageObservations, DictObservations, UnboundedActions):
     gym.register(f"{env.__name__}-v0", env, max_episode_steps=20)

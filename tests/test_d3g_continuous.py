@@ -35,7 +35,7 @@ def scaled_tanh(z):
 
 
 def expected_update(nets, batch, update, cycle, gamma, tau, beta, learning_rate, policy_frequency, **_):
-    """Section 2 of the specification, steps 1 to 5, on `nets`; returns the target y and the losses."""
+    """Algorithm 1 on `nets`, in the order in which the authors ran it; returns the target y and the losses."""
     s, a, r, s2, d = batch
     n = len(s)
     # 1. y = r + gamma (1 - d) min_i Q'_i(s', c)
@@ -227,7 +227,7 @@ def test_default_shapes_of_halfcheetah():
 
 
 def test_defaults_are_the_papers():
-    """Section 3 of the specification."""
+    """And where the paper is silent, its authors' settings."""
     args = Args()
     assert (args.env_id, args.total_timesteps, args.eval_frequency, args.eval_episodes) == (
         "HalfCheetah-v4",
@@ -340,6 +340,13 @@ def test_actions_reach_and_respect_asymmetric_bounds(kept_buffer, tmp_path):
         clipped = (policy == bound).mean(0)
         assert ((clipped > 0.05) & (clipped < 0.6)).all()
     np.testing.assert_array_equal(kept_buffer[0].rows[:600, 2:4], actions.astype(np.float32))
+
+
+def test_a_task_may_reuse_its_observation_array(kept_buffer, tmp_path):
+    common = {"total_timesteps": 60, "learning_starts": 30}
+    train(Args(env_id="custom_envs:ReusesItsArray-v0", run_dir=str(tmp_path / "1"), **common, **TINY))
+    train(Args(env_id="custom_envs:Walk-v0", run_dir=str(tmp_path / "2"), **common, **TINY))
+    np.testing.assert_array_equal(kept_buffer[0].rows, kept_buffer[1].rows)
 
 
 def test_updates_and_exploration_start_after_the_random_steps(monkeypatch, tmp_path):

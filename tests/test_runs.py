@@ -247,12 +247,13 @@ def test_same_seed_same_numbers_with_and_without_checkpoints(reference, tmp_path
 @pytest.mark.parametrize(("script", "row"), [("d3g_continuous", 1), ("d3g_continuous", 6), ("td3_baseline", 6)])
 def test_sigkill_then_resume_is_as_if_never_killed(script, row, reference, tmp_path):
     run_dir = tmp_path / "run"
-    process = start(*checkpointed(run_dir), script=script)
+    args = checkpointed(run_dir) if row > 1 else [*SMALL, "--run-dir", run_dir]  # at row 1, before any checkpoint
+    process = start(*args, script=script)
     wait_for_row(run_dir, row, process)
     process.kill()
     finish(process, -signal.SIGKILL)
     assert (run_dir / "checkpoint.pt").exists() == (row > 1)
-    finish(start(*checkpointed(run_dir), "--resume", script=script))
+    finish(start(*args, "--resume", script=script))
     assert_same_run(run_dir, reference[script])
     ours, uninterrupted = scalars(run_dir), scalars(reference[script])
     assert ours.keys() == uninterrupted.keys()
@@ -400,14 +401,18 @@ def test_resume_may_change_what_does_not_change_results(interrupted, tmp_path):
     assert (was["args"]["run_dir"], was["args"]["checkpoint_frequency"]) == (args["run_dir"], 30)
 
 
-def test_tensorboard_shows_nothing_twice_after_a_resume(tmp_path, monkeypatch):
-    """Killed at step 380, after losses of step 320 were written but not checkpointed: step 300 is where it resumes."""
-    changes = {"total_timesteps": 400, "eval_frequency": 190, "checkpoint_frequency": 90}
+@pytest.mark.parametrize("checkpoint_frequency", [100, 90])
+def test_tensorboard_shows_nothing_twice_after_a_resume(checkpoint_frequency, tmp_path, monkeypatch):
+    """Killed at step 400, after losses of step 320 were written but not checkpointed: step 300 is where it resumes.
+
+    An evaluation at step 300 and the checkpoint of that step must go together.
+    """
+    changes = {"total_timesteps": 450, "eval_frequency": 100, "checkpoint_frequency": checkpoint_frequency}
     evaluate, calls = d3g_continuous.evaluate, []
 
     def killed(*args):
         calls.append(args)
-        if len(calls) == 3:
+        if len(calls) == 5:
             raise KeyboardInterrupt
         return evaluate(*args)
 
@@ -419,10 +424,12 @@ def test_tensorboard_shows_nothing_twice_after_a_resume(tmp_path, monkeypatch):
     assert [step for step, _ in scalars(tmp_path / "run")["losses/critic_loss"]] == [120, 220, 320]
     ours = scalars(walk(tmp_path / "run", resume=True, **changes))
     whole = scalars(walk(tmp_path / "whole", **changes))
-    assert [step for step, _ in ours["losses/critic_loss"]] == [120, 220, 320]
+    assert [step for step, _ in ours["losses/critic_loss"]] == [120, 220, 320, 420]
+    assert [step for step, _ in ours["eval/return_mean"]] == [0, 100, 200, 300, 400]
     assert {tag: ours[tag] for tag in ours if tag != "charts/SPS"} == {
         tag: whole[tag] for tag in whole if tag != "charts/SPS"
     }
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
 def test_resume_where_there_is_nothing_starts_afresh(tmp_path):
@@ -523,6 +530,8 @@ def test_resume_needs_a_folder(script, capsys):
         ("HalfCheetah-v9", "versioned environments: [ `v2`, `v3`, `v4`, `v5` ]"),
         ("HalfCheetah-v2", "moved to the gymnasium-robotics project"),
         ("no_such_module:Task-v0", "No module named 'no_such_module'"),
+        ("a:b:c", "ValueError: too many values to unpack"),
+        ("custom_envs:Broken-v0", "KeyError: 'nothing'"),
         ("not an id", "Malformed environment ID"),
         ("CartPole-v1", "must have flat observations and flat, bounded, real actions, has Box("),
         ("CartPole-v1", "Discrete(2)"),
@@ -645,7 +654,9 @@ def test_resume_without_its_args_json(text, interrupted, capsys):
     if text:
         (run_dir / "args.json").write_text(text)
     error = refused(capsys, **args | {"resume": True})
-    assert error.startswith(f"error: --run-dir {run_dir}: must hold the args.json of the run to resume: ")
+    assert error.startswith(
+        f"error: --run-dir {run_dir}: must be a new folder or hold the args.json of the run to resume: "
+    )
 
 
 def test_a_run_folder_that_cannot_be(tmp_path, capsys):
@@ -653,6 +664,9 @@ def test_a_run_folder_that_cannot_be(tmp_path, capsys):
     error = refused(capsys, env_id="custom_envs:Walk-v0", run_dir=str(tmp_path / "file"))
     assert error.startswith(f"error: --run-dir {tmp_path / 'file'}: must be a folder that can be written: ")
     assert (tmp_path / "file").read_text() == "in the way"
+    name = "long" * 100
+    error = refused(capsys, env_id="custom_envs:Walk-v0", run_dir=str(tmp_path / name))
+    assert error.startswith(f"error: --run-dir {tmp_path / name}: must be a new folder ")
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -661,7 +675,7 @@ def test_bad_input_as_a_process(script, tmp_path):
     assert out == ""
     assert err.splitlines() == [
         "error: --env-id Walker3d-v4: must be a task that Gymnasium can make: "
-        "Environment `Walker3d` doesn't exist. Did you mean: `Walker2d`?"
+        "NameNotFound: Environment `Walker3d` doesn't exist. Did you mean: `Walker2d`?"
     ]
     assert list(tmp_path.iterdir()) == []
 

@@ -185,7 +185,7 @@ DDPG_DEFAULTS = {
 
 @pytest.mark.parametrize(("algorithm", "defaults"), [("td3", TD3_DEFAULTS), ("ddpg", DDPG_DEFAULTS)])
 def test_defaults_are_what_the_algorithm_implies(algorithm, defaults):
-    """Section 3 of the specification; each can be given by itself, and only that one changes."""
+    """Each can be given by itself, and only that one changes."""
     args = vars(Args(algorithm=algorithm))
     assert {name: args[name] for name in defaults} == defaults
     common = {"noise_clip": 0.5, "gamma": 0.99, "tau": 0.005, "batch_size": 256, "buffer_size": 1_000_000}
