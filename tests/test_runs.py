@@ -19,6 +19,7 @@ import imageio
 import numpy as np
 import pytest
 import torch
+import tyro
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import d3g_continuous
@@ -215,6 +216,27 @@ SMALL = ["--env-id", "InvertedPendulum-v4", "--hidden-sizes", "32", "32", "--bat
 SMALL += ["--total-timesteps", "1200", "--learning-starts", "500", "--eval-frequency", "150", "--eval-episodes", "2"]
 
 
+BACKGROUND = {}
+
+
+def in_background(*cases):
+    """Register a function of (*case, reference, tmp_path) that plays with real processes, for each of its cases."""
+
+    def register(function):
+        for case in cases or [()]:
+            BACKGROUND["-".join([function.__name__, *map(str, case)])] = (function, case)
+
+    return register
+
+
+@pytest.fixture(scope="module")
+def outcomes(reference, tmp_path_factory):
+    """The outcomes of all registered functions, which run two at a time: mostly they wait for processes to start."""
+    folders = {name: tmp_path_factory.mktemp("background") for name in BACKGROUND}
+    with ThreadPoolExecutor(2) as pool:
+        yield {name: pool.submit(f, *case, reference, folders[name]) for name, (f, case) in BACKGROUND.items()}
+
+
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
     """Of each script, a run that nothing interrupts and that never writes a checkpoint: {script: run folder}."""
@@ -239,13 +261,8 @@ def wait_for_row(run_dir, row, process):
     pytest.fail(f"the run ended before row {row}: {process.communicate()}")
 
 
-def test_same_seed_same_numbers_with_and_without_checkpoints(reference, tmp_path):
-    finish(start(*checkpointed(tmp_path / "again")))
-    assert_same_run(tmp_path / "again", reference["d3g_continuous"])
-
-
-@pytest.mark.parametrize(("script", "row"), [("d3g_continuous", 1), ("d3g_continuous", 6), ("td3_baseline", 6)])
-def test_sigkill_then_resume_is_as_if_never_killed(script, row, reference, tmp_path):
+@in_background(("d3g_continuous", 1), ("d3g_continuous", 6), ("td3_baseline", 6))
+def sigkill_then_resume_is_as_if_never_killed(script, row, reference, tmp_path):
     run_dir = tmp_path / "run"
     args = checkpointed(run_dir) if row > 1 else [*SMALL, "--run-dir", run_dir]  # at row 1, before any checkpoint
     process = start(*args, script=script)
@@ -283,8 +300,8 @@ script.train(tyro.cli(script.Args, args=sys.argv[2:]))
 """
 
 
-@pytest.mark.parametrize("what", ["checkpoint", "model"])
-def test_sigkill_in_the_middle_of_a_write(what, reference, tmp_path):
+@in_background(("checkpoint",), ("model",))
+def sigkill_in_the_middle_of_a_write(what, reference, tmp_path):
     run_dir = tmp_path / "run"
     args = [what, *map(str, checkpointed(run_dir))]
     child = subprocess.run([sys.executable, "-c", HALF_WRITTEN, *args], cwd=ROOT, capture_output=True, text=True)
@@ -298,8 +315,8 @@ def test_sigkill_in_the_middle_of_a_write(what, reference, tmp_path):
     assert_same_run(run_dir, reference["d3g_continuous"])
 
 
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_signal_checkpoints_and_resumes(signum, status, reference, tmp_path):
+@in_background((signal.SIGTERM, 143), (signal.SIGINT, 130))
+def signal_checkpoints_and_resumes(signum, status, reference, tmp_path):
     run_dir = tmp_path / "run"
     args = [*SMALL, "--run-dir", run_dir]  # no checkpoint is due: this one is the signal's
     process = start(*args)
@@ -315,7 +332,8 @@ def test_signal_checkpoints_and_resumes(signum, status, reference, tmp_path):
     assert_same_run(run_dir, reference["d3g_continuous"])
 
 
-def test_a_second_signal_stops_at_once(tmp_path):
+@in_background()
+def a_second_signal_stops_at_once(_reference, tmp_path):
     """HalfCheetah-v4's episodes have 1000 steps, here with large batches: minutes."""
     run_dir = tmp_path / "run"
     process = start("--run-dir", run_dir, "--learning-starts", 1, "--eval-episodes", 1, "--batch-size", 4096)
@@ -330,7 +348,8 @@ def test_a_second_signal_stops_at_once(tmp_path):
     assert not (run_dir / "checkpoint.pt").exists()
 
 
-def test_resume_of_a_complete_run_changes_nothing(reference):
+@in_background()
+def resume_of_a_complete_run_changes_nothing(reference, _tmp_path):
     reference = reference["d3g_continuous"]
     before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in reference.iterdir()}
     out, _ = finish(start(*SMALL, "--run-dir", reference, "--resume"))
@@ -372,6 +391,12 @@ def interrupted(tmp_path, monkeypatch, capsys):
 def walk(run_dir, **changes):
     """Train on Walk-v0 in this process."""
     return d3g_continuous.train(d3g_continuous.Args(**WALK | {"run_dir": str(run_dir)} | changes))
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+def test_same_seed_same_numbers_with_and_without_checkpoints(script, tmp_path):
+    first = script.train(script.Args(**WALK | {"run_dir": str(tmp_path / "first"), "checkpoint_frequency": 1000}))
+    assert_same_run(script.train(script.Args(**WALK | {"run_dir": str(tmp_path / "second")})), first)
 
 
 def test_another_seed_other_numbers(tmp_path):
@@ -439,7 +464,8 @@ def test_resume_where_there_is_nothing_starts_afresh(tmp_path):
 # ------------------------------------------------------------------------------------------------ what one sees
 
 
-def test_video_draws_the_first_evaluation_episode_and_changes_nothing(reference, tmp_path):
+@in_background()
+def video_draws_the_first_evaluation_episode_and_changes_nothing(reference, tmp_path):
     run_dir = tmp_path / "run"
     finish(start(*SMALL, "--run-dir", run_dir, "--capture-video"))
     assert evaluations(run_dir) == evaluations(reference["d3g_continuous"])
@@ -451,7 +477,8 @@ def test_video_draws_the_first_evaluation_episode_and_changes_nothing(reference,
         assert any((frame != frames[0]).any() for frame in frames[1:]), "nothing moves"
 
 
-def test_progress_bar_on_a_terminal(tmp_path):
+@in_background()
+def progress_bar_on_a_terminal(_reference, tmp_path):
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, (25, 120))
     process = start(*SMALL, "--run-dir", tmp_path / "run", stdout=slave)
@@ -669,8 +696,8 @@ def test_a_run_folder_that_cannot_be(tmp_path, capsys):
     assert error.startswith(f"error: --run-dir {tmp_path / name}: must be a new folder ")
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_bad_input_as_a_process(script, tmp_path):
+@in_background(*((script,) for script in SCRIPTS))
+def bad_input_as_a_process(script, _reference, tmp_path):
     out, err = finish(start("--env-id", "Walker3d-v4", script=script, cwd=tmp_path), 2)
     assert out == ""
     assert err.splitlines() == [
@@ -680,14 +707,11 @@ def test_bad_input_as_a_process(script, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("env_id", "gl", "says"),
-    [
-        ("InvertedPendulum-v4", "glfw", "FatalError: an OpenGL platform library has not been loaded"),
-        ("custom_envs:Walk-v0", "egl", "TypeError: Walk"),  # it cannot draw
-    ],
+@in_background(
+    ("InvertedPendulum-v4", "glfw", "FatalError: an OpenGL platform library has not been loaded"),
+    ("custom_envs:Walk-v0", "egl", "TypeError: Walk"),  # it cannot draw
 )
-def test_no_renderer_is_an_error_before_training(env_id, gl, says, tmp_path):
+def no_renderer_is_an_error_before_training(env_id, gl, says, _reference, tmp_path):
     environment = ENVIRONMENT | {"MUJOCO_GL": gl, "PYTHONPATH": str(ROOT / "tests")}
     _, err = finish(start("--env-id", env_id, "--run-dir", tmp_path / "run", "--capture-video", env=environment), 2)
     assert err.startswith(f"error: --capture-video True: must be False where {env_id} cannot be drawn (MUJOCO_GL={gl})")
@@ -696,18 +720,25 @@ def test_no_renderer_is_an_error_before_training(env_id, gl, says, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_help_describes_every_argument(script):
-    out, _ = finish(start("--help", script=script))
-    text = " ".join(out.replace("│", " ").split())
-    for name in vars(SCRIPTS[script].Args()):
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+def test_help_describes_every_argument(script, capsys):
+    with pytest.raises(SystemExit):
+        tyro.cli(script.Args, args=["--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for name in vars(script.Args()):
         assert f"--{name.replace('_', '-')}" in text
     assert "discount factor" in text
 
 
-def test_importing_has_no_effect(tmp_path):
+@in_background()
+def importing_has_no_effect(_reference, tmp_path):
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import signal; import {', '.join(SCRIPTS)}; "
     code += "print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, 'MUJOCO_GL' in __import__('os').environ)"
     child = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
     assert (child.stdout, child.stderr) == ("True False\n", "")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", BACKGROUND)
+def test_with_real_processes(name, outcomes):
+    outcomes[name].result(timeout=300)
