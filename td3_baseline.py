@@ -188,9 +188,7 @@ class TD3(nn.Module):
         with torch.no_grad():
             # TD3's target policy smoothing: a' = pi'(s') + clipped noise, within the action bounds (DDPG: none)
             scale, bias = self.actor.action_scale, self.actor.action_bias
-            noise = self.args.policy_noise * torch.randn(a.shape).to(
-                a
-            )  # of the CPU's generator, which checkpoints keep
+            noise = self.args.policy_noise * torch.randn(a.shape).to(a)  # from the generator that checkpoints keep
             noise = noise.clamp(-self.args.noise_clip, self.args.noise_clip) * scale
             a_next = (self.actor_target(s_next) + noise).clamp(bias - scale, bias + scale)
             # Target, with TD3's least of twin critics (DDPG: its only one): y = r + gamma (1 - d) min_i Q_i'(s', a')
