@@ -7,19 +7,14 @@ one task, cut to the steps that all of them have reached; its band is the 95% bo
 """
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import tyro
+from drawing import BLUE, GREEN, ORANGE, PINK, draw_curve, fail, plt, write
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
-
-# Okabe and Ito's colours, which colour-blind people can tell apart
-COLORS = {"D3G": "#0072B2", "D3G\u207b": "#E69F00", "TD3": "#009E73", "DDPG": "#CC79A7"}
+COLORS = {"D3G": BLUE, "D3G\u207b": ORANGE, "TD3": GREEN, "DDPG": PINK}
 
 
 @dataclass
@@ -30,12 +25,6 @@ class Args:
     """folders of runs"""
     output: Path | None = None
     """the PNG to write; by default figure7.png in the first run's folder"""
-
-
-def fail(message: str):
-    """Print one line on standard error and exit with status 2."""
-    print("error:", *message.split(), file=sys.stderr)
-    sys.exit(2)
 
 
 def read_run(run_dir: Path) -> tuple[str, str, np.ndarray]:
@@ -51,13 +40,6 @@ def read_run(run_dir: Path) -> tuple[str, str, np.ndarray]:
     if len(curve) == 0:
         fail(f"{run_dir}: must have an evaluation in evaluations.csv, has none yet")
     return task, algorithm, curve
-
-
-def bootstrap_interval(returns: np.ndarray, resamples: int = 10_000) -> np.ndarray:
-    """The 95% percentile bootstrap interval of the mean over runs: [runs, n] -> [2, n]."""
-    chosen = np.random.default_rng(0).integers(len(returns), size=(resamples, len(returns)))
-    means = np.stack([returns[runs].mean(0) for runs in chosen])
-    return np.percentile(means, [2.5, 97.5], axis=0)
 
 
 def main(args: Args) -> None:
@@ -83,9 +65,7 @@ def main(args: Args) -> None:
                 print(f"{algorithm} on {task}: cut to step {runs[0][n - 1, 0]:.0f}, which all its runs have reached")
             steps, returns = runs[0][:n, 0], np.stack([run[:n, 1] for run in runs])
             label = f"{algorithm} ({len(runs)} seed{'s' if len(runs) > 1 else ''})"
-            axis.plot(steps, returns.mean(0), label=label, color=COLORS[algorithm])
-            if len(runs) > 1:
-                axis.fill_between(steps, *bootstrap_interval(returns), color=COLORS[algorithm], alpha=0.25, linewidth=0)
+            draw_curve(axis, steps, returns, label, COLORS[algorithm])
         axis.set_title(task)
         axis.set_xlabel("environment steps")
         axis.set_ylabel("mean return of an evaluation")
@@ -94,13 +74,7 @@ def main(args: Args) -> None:
         axis.legend(frameon=False)
     for axis in list(axes.flat)[len(curves) :]:
         axis.axis("off")
-    output = args.output or args.run_dirs[0] / "figure7.png"
-    try:
-        figure.savefig(output, dpi=120)
-    except (OSError, ValueError) as error:
-        fail(f"--output {output}: must be a picture that can be written, such as figure7.png: {error}")
-    plt.close(figure)
-    print(f"figure: {output}")
+    write(figure, args.output or args.run_dirs[0] / "figure7.png")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmark"))
+import drawing  # noqa: E402
 import figure7  # noqa: E402
 
 
@@ -26,11 +27,11 @@ def write_run(run_dir, returns, env_id="Hopper-v4", **args):
 def test_bootstrap_interval_of_a_known_mean():
     """For many normal values, the mean plus and minus 1.96 standard errors; for equal ones, the value itself."""
     values = np.random.default_rng(0).normal(3, 2, size=(400, 1))
-    low, high = figure7.bootstrap_interval(values)[:, 0]
+    low, high = drawing.bootstrap_interval(values)[:, 0]
     error = values.std() / np.sqrt(400)
     assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.05 * error * 1.96)
     assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.05 * error * 1.96)
-    np.testing.assert_array_equal(figure7.bootstrap_interval(np.full((3, 2), 7.0)), np.full((2, 2), 7.0))
+    np.testing.assert_array_equal(drawing.bootstrap_interval(np.full((3, 2), 7.0)), np.full((2, 2), 7.0))
 
 
 def test_curves_are_means_over_seeds_cut_to_the_common_step(tmp_path, monkeypatch, capsys):

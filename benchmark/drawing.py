@@ -1,0 +1,82 @@
+"""What the figures of this folder share: errors, colours, intervals, reading tabular results and writing the PNG."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.patheffects import withStroke  # noqa: E402
+
+# Okabe and Ito's colours, which colour-blind people can tell apart
+BLUE, ORANGE, GREEN, PINK, SKY, RED = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
+
+
+def fail(message: str):
+    """Print one line on standard error and exit with status 2."""
+    print("error:", *message.split(), file=sys.stderr)
+    sys.exit(2)
+
+
+def bootstrap_interval(returns: np.ndarray, resamples: int = 10_000) -> np.ndarray:
+    """The 95% percentile bootstrap interval of the mean over runs: [runs, n] -> [2, n]."""
+    chosen = np.random.default_rng(0).integers(len(returns), size=(resamples, len(returns)))
+    means = np.stack([returns[runs].mean(0) for runs in chosen])
+    return np.percentile(means, [2.5, 97.5], axis=0)
+
+
+def read_results(run_dir: Path, experiments: tuple[str, ...]) -> tuple[dict, dict[str, np.ndarray]]:
+    """Return the arguments and the columns of results.csv of a run of tabular_qss.py; fail if it is another one."""
+    try:
+        args = json.loads((run_dir / "args.json").read_text())["args"]
+        if args["experiment"] not in experiments:
+            fail(f"{run_dir}: must be a run of {' or '.join(experiments)}, is one of {args['experiment']}")
+        with open(run_dir / "results.csv") as file:
+            names, *rows = csv.reader(file)
+        columns = dict(zip(names, map(np.array, zip(*rows, strict=True)), strict=True))
+        text = ("algorithm", "setting")
+        return args, {name: x if name in text else x.astype(np.float64) for name, x in columns.items()}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        fail(f"{run_dir}: must be the folder of a complete run of tabular_qss.py: {error!r}")
+
+
+def read_curves(run_dir: Path, experiments: tuple[str, ...]) -> tuple[dict, np.ndarray, dict]:
+    """Return the arguments, the episodes of the evaluations, and {(algorithm, setting): returns [seeds, episodes]}."""
+    args, columns = read_results(run_dir, experiments)
+    episodes = np.unique(columns["episode"])
+    curves = {}
+    for key in dict.fromkeys(zip(columns["algorithm"].tolist(), columns["setting"].tolist(), strict=True)):
+        chosen = (columns["algorithm"] == key[0]) & (columns["setting"] == key[1])
+        curves[key] = columns["return"][chosen].reshape(-1, len(episodes))
+    return args, episodes, curves
+
+
+def draw_heatmap(axis, values: np.ndarray, label: str, **style) -> None:
+    """Draw the values of the grid's states [121] with a colour bar of that label; S and G mark start and goal."""
+    image = axis.imshow(values.reshape(11, 11), **style)
+    axis.figure.colorbar(image, ax=axis, label=label, shrink=0.85)
+    for name, place in (("S", 0), ("G", 10)):
+        outline = [withStroke(linewidth=2, foreground="black")]
+        axis.text(place, place, name, ha="center", va="center", color="white", fontweight="bold", path_effects=outline)
+    axis.set(xlabel="column", ylabel="row", xticks=(0, 5, 10), yticks=(0, 5, 10))
+
+
+def draw_curve(axis, x: np.ndarray, runs: np.ndarray, label: str, color: str, **style) -> None:
+    """Draw the mean over runs [runs, n] at x [n] and, of two runs or more, its 95% bootstrap interval."""
+    axis.plot(x, runs.mean(0), label=label, color=color, **style)
+    if len(runs) > 1:
+        axis.fill_between(x, *bootstrap_interval(runs), color=color, alpha=0.25, linewidth=0)
+
+
+def write(figure, output: Path) -> None:
+    """Write a figure as a picture, and say where."""
+    try:
+        figure.savefig(output, dpi=120)
+    except (OSError, ValueError) as error:
+        fail(f"--output {output}: must be a picture that can be written, such as {output.stem}.png: {error}")
+    plt.close(figure)
+    print(f"figure: {output}")

@@ -1,0 +1,45 @@
+"""Figure 2: the values that QSA and QSS learn in the deterministic gridworld, and their fractional difference.
+
+    python benchmark/figure2.py RUN_DIR --output figure2.png
+
+Reads a run of `tabular_qss.py --experiment figure2`. Every panel is the mean over its seeds.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from drawing import draw_heatmap, plt, read_results, write
+
+
+@dataclass
+class Args:
+    """Draw Figure 2 from a run folder."""
+
+    run_dir: tyro.conf.Positional[Path]
+    """folder of the run"""
+    output: Path | None = None
+    """the PNG to write; by default figure2.png in the run's folder"""
+
+
+def main(args: Args) -> None:
+    """Draw the three heatmaps and write the PNG."""
+    run, columns = read_results(args.run_dir, ("figure2",))
+    qsa, qss, fraction = (
+        columns[name].reshape(run["num_seeds"], -1).mean(0) for name in ("qsa_value", "qss_value", "fraction")
+    )
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
+    scale = {"vmin": min(qsa.min(), qss.min()), "vmax": max(qsa.max(), qss.max()), "cmap": "viridis"}
+    draw_heatmap(axes[0], qsa, "value (discounted return)", **scale)
+    draw_heatmap(axes[1], qss, "value (discounted return)", **scale)
+    most = abs(fraction).max()
+    draw_heatmap(axes[2], fraction, "(QSS \u2212 QSA) / max(|QSA|, 0.1)", vmin=-most, vmax=most, cmap="PuOr")
+    axes[0].set_title("(a)  max$_a$ Q(s, a)")
+    axes[1].set_title("(b)  max$_{s'}$ Q(s, s')")
+    axes[2].set_title("(c)  fractional difference")
+    figure.suptitle(f"deterministic gridworld, mean over {run['num_seeds']} seeds")
+    write(figure, args.output or args.run_dir / "figure2.png")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))

@@ -1,0 +1,64 @@
+"""Figure 4: greedy returns over training in the gridworld with redundant (a, b, c) and permuted (d) actions.
+
+    python benchmark/figure4.py RUN_DIR [RUN_DIR ...] --output figure4.png
+
+Reads runs of `tabular_qss.py --experiment figure4a`, `figure4b`, `figure4c` and `figure4d`, one of each or fewer.
+Curves are means over seeds, bands 95% bootstrap intervals of the mean.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from drawing import BLUE, GREEN, ORANGE, PINK, RED, SKY, draw_curve, fail, plt, read_curves, write
+
+TITLES = {
+    "figure4a": "(a)  QSA",
+    "figure4b": "(b)  QSS, inverse dynamics given",
+    "figure4c": "(c)  QSS, inverse dynamics learned",
+    "figure4d": "(d)  transfer to permuted actions",
+}
+STYLES = {"4": (BLUE, "-"), "40": (ORANGE, "--"), "400": (GREEN, "-.")}
+STYLES |= {("QSA", "transfer"): (RED, "-"), ("QSA", "scratch"): (PINK, "--")}
+STYLES |= {("QSS", "transfer"): (BLUE, "-"), ("QSS", "scratch"): (SKY, "--")}
+
+
+@dataclass
+class Args:
+    """Draw Figure 4, or the parts that are there, from run folders."""
+
+    run_dirs: tyro.conf.Positional[tuple[Path, ...]]
+    """folders of runs"""
+    output: Path | None = None
+    """the PNG to write; by default figure4.png in the first run's folder"""
+
+
+def main(args: Args) -> None:
+    """Draw a panel per run and write the PNG."""
+    if not args.run_dirs:
+        fail("RUN_DIRS: must be at least one folder of a run")
+    runs = {}
+    for run_dir in args.run_dirs:
+        run, *rest = read_curves(run_dir, tuple(TITLES))
+        if run["experiment"] in runs:
+            fail(f"{run_dir}: must be the only run of {run['experiment']}")
+        runs[run["experiment"]] = (run, *rest)
+    rows, columns = (2, 2) if len(runs) > 2 else (1, len(runs))
+    figure, axes = plt.subplots(rows, columns, figsize=(5 * columns, 3.4 * rows), squeeze=False, layout="constrained")
+    for axis, (experiment, (run, episodes, curves)) in zip(axes.flat, sorted(runs.items()), strict=False):
+        for (algorithm, setting), returns in curves.items():
+            color, line = STYLES.get(setting) or STYLES[algorithm, setting]
+            label = f"{setting} actions" if setting.isdigit() else f"{algorithm}, {setting}"
+            draw_curve(axis, episodes, returns, label, color, linestyle=line, linewidth=1.2)
+        after = " with the new labels" if experiment == "figure4d" else ""
+        axis.set(title=TITLES[experiment], xlabel=f"training episodes{after}", ylim=(-520, 10))
+        axis.set_ylabel(f"greedy return ({run['num_seeds']} seeds)")
+        axis.grid(alpha=0.3)
+        axis.legend(frameon=False, loc="center" if experiment == "figure4d" else "center right")
+    for axis in list(axes.flat)[len(runs) :]:
+        axis.axis("off")
+    write(figure, args.output or args.run_dirs[0] / "figure4.png")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))
