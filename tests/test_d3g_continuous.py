@@ -34,14 +34,35 @@ def scaled_tanh(z):
     return np.tanh(z) * (HIGH - LOW) / 2 + (HIGH + LOW) / 2
 
 
-def expected_update(nets, batch, update, cycle, gamma, tau, beta, learning_rate, policy_frequency, **_):
-    """Algorithm 1 on `nets`, in the order in which the authors ran it; returns the target y and the losses."""
+def scaled_tanh_backward(z, grad):
+    """From dL/d(action): dL/dz."""
+    return grad * (HIGH - LOW) / 2 * (1 - np.tanh(z) ** 2)
+
+
+def expected_update(
+    nets,
+    batch,
+    update,
+    cycle,
+    gamma,
+    tau,
+    beta,
+    learning_rate,
+    policy_frequency,
+    action=scaled_tanh,
+    backward=scaled_tanh_backward,
+    **_,
+):
+    """Algorithm 1 on `nets`, in the order in which the authors ran it; returns the target y and the losses.
+
+    `action` is what the inverse dynamics ends in, `backward` its gradient.
+    """
     s, a, r, s2, d = batch
-    n = len(s)
+    n, obs_dim = s.shape
     # 1. y = r + gamma (1 - d) min_i Q'_i(s', c)
     p = s2 + nets["proposal_target"].forward(s2)
     if cycle:
-        c = s2 + nets["forward_dynamics"].forward(s2, scaled_tanh(nets["inverse_dynamics"].forward(s2, p)))
+        c = s2 + nets["forward_dynamics"].forward(s2, action(nets["inverse_dynamics"].forward(s2, p)))
     else:
         c = p
     q1_next, q2_next = nets["critic_target.0"].forward(s2, c), nets["critic_target.1"].forward(s2, c)
@@ -56,9 +77,9 @@ def expected_update(nets, batch, update, cycle, gamma, tau, beta, learning_rate,
         nets[name].adam(nets[name].backward(2 * (q - y) / n)[0], learning_rate)
     # 3. inverse dynamics
     z = nets["inverse_dynamics"].forward(s, s2)
-    error = scaled_tanh(z) - a
+    error = action(z) - a
     losses["inverse_dynamics_loss"] = (error**2).mean()
-    grad = 2 * error / error.size * (HIGH - LOW) / 2 * (1 - np.tanh(z) ** 2)
+    grad = backward(z, 2 * error / error.size)
     nets["inverse_dynamics"].adam(nets["inverse_dynamics"].backward(grad)[0], learning_rate)
     # 4. forward dynamics
     if cycle:
@@ -71,18 +92,18 @@ def expected_update(nets, batch, update, cycle, gamma, tau, beta, learning_rate,
         p = s + nets["proposal"].forward(s)
         if cycle:
             z = nets["inverse_dynamics"].forward(s, p)
-            c = s + nets["forward_dynamics"].forward(s, scaled_tanh(z))
+            c = s + nets["forward_dynamics"].forward(s, action(z))
         else:
             c = p
         q = nets["critic.0"].forward(s, c)
         losses["proposal_loss"] = -q.mean()
-        d_c = nets["critic.0"].backward(-np.ones_like(q) / n)[1][:, OBS:]
+        d_c = nets["critic.0"].backward(-np.ones_like(q) / n)[1][:, obs_dim:]
         if cycle:
             losses["proposal_loss"] += beta * ((c - p) ** 2).mean()
             d_c = d_c + beta * 2 * (c - p) / p.size
-            d_a = nets["forward_dynamics"].backward(d_c)[1][:, OBS:]
-            d_z = d_a * (HIGH - LOW) / 2 * (1 - np.tanh(z) ** 2)
-            d_p = nets["inverse_dynamics"].backward(d_z)[1][:, OBS:] - beta * 2 * (c - p) / p.size
+            d_a = nets["forward_dynamics"].backward(d_c)[1][:, obs_dim:]
+            d_z = backward(z, d_a)
+            d_p = nets["inverse_dynamics"].backward(d_z)[1][:, obs_dim:] - beta * 2 * (c - p) / p.size
         else:
             d_p = d_c
         nets["proposal"].adam(nets["proposal"].backward(d_p)[0], learning_rate)
