@@ -13,6 +13,9 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmark"))
 import drawing  # noqa: E402
 import figure7  # noqa: E402
+import figure8  # noqa: E402
+
+import d3g_from_obs  # noqa: E402
 
 
 def write_run(run_dir, returns, env_id="Hopper-v4", **args):
@@ -79,3 +82,87 @@ def test_figure7_refuses_what_is_not_a_run(tmp_path):
     assert child.stderr.startswith(f"error: {tmp_path}: must be the folder of a run: ")
     assert child.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+# ------------------------------------------------------------------------------------------------------- Figure 8
+
+
+@pytest.mark.parametrize("env_id", ["Reacher-v4", "Reacher-v5"])
+@pytest.mark.parametrize("shoulder", [0.4, 2.5, -2.8, -0.6])
+@pytest.mark.parametrize("elbow", [0.7, 2.2, -2.1, -0.9])
+def test_reachers_pose_reproduces_its_observation(env_id, shoulder, elbow):
+    """Joints in all four quadrants; a target and a fingertip that were imagined wrongly are put right."""
+    env = d3g_from_obs.make_env(env_id).unwrapped
+    env.reset(seed=3)
+    target = env.data.qpos[2:].copy()
+    env.set_state(np.array([shoulder, elbow, *target]), np.array([0.3, -1.2, 0, 0]))
+    observation = env._get_obs()
+    imagined = observation.astype(np.float32)
+    imagined[4:6] += 0.1
+    imagined[8:] -= 0.2
+    env.reset(seed=4)
+    corrected = figure8.set_pose(env, imagined, target)
+    np.testing.assert_allclose(env.data.qpos, [shoulder, elbow, *target], atol=1e-6)
+    np.testing.assert_allclose(env.data.qvel, [0.3, -1.2, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(env._get_obs(), observation, atol=1e-6)
+    np.testing.assert_allclose(corrected, observation, atol=1e-6)
+    imagined[:4] *= 2  # no cosines and sines: the angles are as before, and the state goes on as it was imagined
+    corrected = figure8.set_pose(env, imagined, target)
+    np.testing.assert_allclose(env._get_obs(), observation, atol=1e-6)
+    np.testing.assert_allclose(corrected[:4], 2 * observation[:4], atol=1e-6)
+    np.testing.assert_allclose(corrected[4:], observation[4:], atol=1e-6)
+
+
+def test_pendulums_pose_is_its_observation():
+    env = d3g_from_obs.make_env("InvertedPendulum-v4").unwrapped
+    env.reset(seed=0)
+    observation = np.array([0.3, -0.1, 1.2, 0.4], np.float32)
+    assert figure8.set_pose(env, observation, None) is observation
+    np.testing.assert_allclose(env._get_obs(), observation)
+
+
+def test_a_plan_goes_on_from_corrected_states_until_it_stops():
+    class Agent:
+        def imagine(self, s):
+            return s + 1
+
+    plan = figure8.imagine(Agent(), np.zeros(2), lambda s: s * [1, 0], lambda s: s[0] >= 4)
+    np.testing.assert_array_equal(plan, [[k, 0] for k in range(5)])
+    assert figure8.imagine(Agent(), np.zeros(2)).shape == (201, 2)
+
+
+@pytest.mark.parametrize("env_id", ["InvertedPendulum-v4", "Reacher-v4", "InvertedDoublePendulum-v4"])
+def test_figure8(env_id, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    how = {"dataset_size": 300, "offline_updates": 20, "rounds": 1, "steps_per_round": 20, "inverse_updates": 5}
+    how |= {"hidden_sizes": (8, 8), "batch_size": 16, "eval_episodes": 1}
+    d3g_from_obs.train(d3g_from_obs.Args(env_id=env_id, run_dir="run", **how))
+    command = [sys.executable, ROOT / "benchmark" / "figure8.py", "run"]
+    child = subprocess.run(command, capture_output=True, text=True)
+    assert (child.returncode, child.stderr) == (0, "")
+    *said, last = child.stdout.splitlines()
+    assert last == "figure: run/figure8.png"
+    picture = imageio.imread(tmp_path / "run" / "figure8.png")
+    assert picture[..., :3].std() > 10
+    assert (tmp_path / "run" / "figure8.gif").exists() == bool(said) == (env_id != "InvertedDoublePendulum-v4")
+    if said:
+        steps = int(said[0].split()[1])
+        assert len(imageio.imread(tmp_path / "run" / "figure8.gif", index=None)) == steps + 1
+        assert picture.shape[1] >= 1400
+
+
+def test_figure8_refuses_what_is_not_a_run(tmp_path):
+    command = [sys.executable, ROOT / "benchmark" / "figure8.py", tmp_path]
+    child = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert child.returncode == 2
+    assert child.stderr.startswith(f"error: {tmp_path}: must be the folder of a complete run of d3g_from_obs.py: ")
+    assert child.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_figure8s_commands():
+    printed = subprocess.run([ROOT / "benchmark" / "figure8.sh", "--seed", "2"], capture_output=True, text=True).stdout
+    tasks = ("InvertedPendulum-v4", "Reacher-v4")
+    assert printed.splitlines() == [
+        f"python d3g_from_obs.py --env-id {x} --run-dir runs/figure8/{x} --resume --seed 2" for x in tasks
+    ]

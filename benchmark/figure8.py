@@ -1,0 +1,148 @@
+"""Figure 8: the plan that D3G imagines after learning from observations, and what its policy then does.
+
+    python benchmark/figure8.py RUN_DIR --output figure8.png
+
+Reads a complete run of d3g_from_obs.py. From a start state it follows the plan s <- C(s, s + tau(s)), for 200 steps at
+most. Of InvertedPendulum and Reacher it draws every 5th imagined state with MuJoCo's renderer, above the same of an
+episode that the learned policy acts, and writes a GIF of the plan; of other tasks, the imagined observations over time.
+"""
+
+import os
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import gymnasium as gym
+import imageio
+import numpy as np
+import torch
+import tyro
+from drawing import fail, plt, write
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import d3g_from_obs  # noqa: E402
+
+STEPS, EVERY = 200, 5
+
+
+@dataclass
+class Args:
+    """Draw Figure 8 from a run folder."""
+
+    run_dir: tyro.conf.Positional[Path]
+    """folder of the run"""
+    output: Path | None = None
+    """the PNG to write; by default figure8.png in the run's folder"""
+    seed: int = 0
+    """seed of the start state"""
+
+
+def load(run_dir: Path) -> tuple[d3g_from_obs.D3G, str]:
+    """Return a run's agent and its task."""
+    try:
+        model = torch.load(run_dir / "model.pt", map_location="cpu", weights_only=True)
+        low, high = (np.array(model[name], dtype=np.float32) for name in ("action_low", "action_high"))
+        agent = d3g_from_obs.D3G(model["obs_dim"], low, high, d3g_from_obs.Args(**model["args"]))
+        for name, network in agent.named_children():
+            network.load_state_dict(model[name])
+    except Exception as error:  # a damaged or foreign file may raise anything
+        fail(f"{run_dir}: must be the folder of a complete run of d3g_from_obs.py: {error!r}")
+    return agent, model["args"]["env_id"]
+
+
+def set_pose(env: gym.Env, observation: np.ndarray, target: np.ndarray | None) -> np.ndarray:
+    """Put the simulator into the state that an observation shows; return the observation that belongs to it.
+
+    Of InvertedPendulum that is qpos and qvel. Of Reacher the angles of the joints come from their cosines and sines,
+    the velocities from theirs; the target stays where it is, and where the fingertip is follows from the joints.
+    """
+    simulator = env.unwrapped
+    if target is None:
+        simulator.set_state(observation[:2].astype(np.float64), observation[2:].astype(np.float64))
+        return observation
+    joints = np.arctan2(observation[2:4], observation[:2])
+    simulator.set_state(np.concatenate((joints, target)), np.concatenate((observation[6:8], np.zeros(2))))
+    corrected = observation.copy()
+    corrected[4:6], corrected[8:] = target, simulator._get_obs()[8:]
+    return corrected
+
+
+def imagine(agent: d3g_from_obs.D3G, start: np.ndarray, correct=lambda s: s, stop=lambda s: False) -> np.ndarray:
+    """The plan from a start state [obs_dim], each state corrected, until `stop` or 200 steps: [steps + 1, obs_dim]."""
+    plan = [correct(start.astype(np.float32))]
+    while len(plan) <= STEPS and not stop(plan[-1]):
+        plan.append(correct(agent.imagine(torch.from_numpy(plan[-1])[None])[0].numpy()))
+    return np.array(plan)
+
+
+def draw_strips(agent: d3g_from_obs.D3G, env_id: str, seed: int, output: Path) -> plt.Figure:
+    """Draw the strip of the plan and that of a real episode, and write the GIF of the plan beside `output`."""
+    if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
+        os.environ.setdefault("MUJOCO_GL", "egl")
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # the paper's tasks are not the newest
+        env = gym.make(env_id, render_mode="rgb_array", width=240, height=240)
+    start, _ = env.reset(seed=seed)
+    reacher = env_id.startswith("Reacher")
+    target = env.unwrapped.data.qpos[2:].copy() if reacher else None
+    frames = []
+
+    def pose(observation: np.ndarray) -> np.ndarray:
+        corrected = set_pose(env, observation, target)
+        frames.append(env.render())
+        return corrected
+
+    def end(s: np.ndarray) -> bool:
+        return np.linalg.norm(s[8:10]) <= 0.02 if reacher else abs(s[1]) > 0.2
+
+    plan = imagine(agent, start, pose, end)
+    imageio.mimsave(output.with_suffix(".gif"), frames, duration=40, loop=0)
+    observation, _ = env.reset(seed=seed)
+    acted, done = [env.render()], False
+    while not done and len(acted) <= STEPS:
+        observation, _, terminated, truncated, _ = env.step(agent.act(observation))
+        done = terminated or truncated
+        acted.append(env.render())
+    print(f"plan: {len(plan) - 1} steps, episode: {len(acted) - 1} steps, start state of seed {seed}")
+    columns = 14
+    rows = [-(-len(x[::EVERY]) // columns) for x in (frames, acted)]
+    figure = plt.figure(figsize=(12, 0.95 * sum(rows) + 0.8), layout="constrained")
+    parts = figure.subfigures(2, 1, height_ratios=[n + 0.35 for n in rows])
+    for part, images, n, title in zip(
+        parts, (frames, acted), rows, ("the imagined plan", "an episode of the learned policy"), strict=True
+    ):
+        part.suptitle(f"{env_id}: {title}, every {EVERY}th state of {len(images) - 1} steps")
+        axes = part.subplots(n, columns, squeeze=False)
+        for axis in axes.flat:
+            axis.axis("off")
+        for k, (axis, image) in enumerate(zip(axes.flat, images[::EVERY], strict=False)):
+            axis.imshow(image)
+            axis.text(6, 30, str(EVERY * k), fontsize=7, color="white", bbox={"color": "black", "pad": 1})
+    return figure
+
+
+def draw_components(agent: d3g_from_obs.D3G, env_id: str, seed: int) -> plt.Figure:
+    """Draw the components of the imagined observations over time."""
+    start, _ = d3g_from_obs.make_env(env_id).reset(seed=seed)
+    plan = imagine(agent, start)
+    figure, axis = plt.subplots(figsize=(8, 4), layout="constrained")
+    axis.plot(plan, linewidth=1, label=[str(k) for k in range(plan.shape[1])])
+    axis.set(title=f"{env_id}: the imagined plan", xlabel="imagined step", ylabel="component of the observation")
+    axis.grid(alpha=0.3)
+    if plan.shape[1] <= 20:
+        axis.legend(frameon=False, ncols=2, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def main(args: Args) -> None:
+    """Draw what the task allows and write the PNG."""
+    agent, env_id = load(args.run_dir)
+    output = args.output or args.run_dir / "figure8.png"
+    if env_id.startswith(("InvertedPendulum-", "Reacher-")):
+        write(draw_strips(agent, env_id, args.seed, output), output)
+    else:
+        write(draw_components(agent, env_id, args.seed), output)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))
