@@ -3,7 +3,7 @@
     python benchmark/figure6.py ROOT --output figure6.png
 
 Reads the complete runs in the root folder of d3g_gridworld.py. Heatmaps are means over seeds, bands 95% bootstrap
-intervals of the mean; every seed's path is drawn. Prints what each run has learned in numbers.
+intervals of the mean; every seed's path is drawn, up to the goal. Prints what each run has learned in numbers.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from drawing import BLUE, ORANGE, draw_curve, draw_heatmap, fail, plt, write
+from drawing import BLUE, ORANGE, bootstrap_interval, draw_curve, draw_heatmap, fail, plt, write
 
 VARIANTS = {"d3g": ("D3G", BLUE), "d3g_no_cycle": ("D3G\u207b", ORANGE)}
 
@@ -58,9 +58,11 @@ def main(args: Args) -> None:
         if not complete:
             fail(f"{args.root}: must hold complete runs of d3g_gridworld.py in {variant}/, has none")
         runs = [read_run(folder) for folder in complete]
+        means = []
         for folder, run in zip(complete, runs, strict=True):
             values, over = run["values"][:, 2], (run["values"][:, 2] - run["optimum"])[:-1]
             last = run["distances"][-(len(run["distances"]) // 10) or None :, 1].mean()
+            means.append(last)
             steps = steps_to_goal(run["path"])
             print(f"{folder}: value at the start {values[0]:.4g} (optimum {run['optimum'][0]:.2f}), ", end="")
             print(
@@ -72,6 +74,8 @@ def main(args: Args) -> None:
                 end="",
             )
             print(f"greedy return {run['evaluations'][-1, 1]:.0f}")
+        low, high = bootstrap_interval(np.array(means)[:, None])[:, 0]
+        print(f"{label}: mean distance over the last tenth of training {np.mean(means):.3g} [{low:.3g}, {high:.3g}]")
         seeds = f"{len(runs)} seed{'s' if len(runs) > 1 else ''}"
         values = np.mean([run["values"][:, 2] for run in runs], axis=0)
         values[-1] = np.nan  # nothing is ever proposed from the goal
@@ -81,11 +85,15 @@ def main(args: Args) -> None:
             fail(f"{args.root}: all runs of {variant} must have been evaluated at the same steps")
         distances = np.stack([run["distances"][:, 1] for run in runs])
         draw_curve(row[1], runs[0]["distances"][:, 0], distances, label, color)
-        row[1].set(title=f"{label}: distance of the proposal", xlabel="environment steps", ylim=(0, None))
+        row[1].set(title=f"{label}: distance of the proposal", xlabel="environment steps")
+        if distances.max() > 100:
+            row[1].set_yscale("symlog", linthresh=1)
+        row[1].set_ylim(0, None)
         row[1].set_ylabel("cells from s + \u03c4(s) to N(s), s = start")
         row[1].grid(alpha=0.3)
         for run in runs:
-            row[2].plot(run["path"][:, 2], run["path"][:, 1], "o-", color=color, markersize=3, linewidth=1, alpha=0.6)
+            path = run["path"][: (steps_to_goal(run["path"]) or len(run["path"])) + 1]
+            row[2].plot(path[:, 2], path[:, 1], "o-", color=color, markersize=3, linewidth=1, alpha=0.6)
         row[2].add_patch(plt.Rectangle((-0.5, -0.5), 11, 11, fill=False, color="black"))
         row[2].text(10, 10, "G", ha="center", va="center", fontweight="bold")
         row[2].set(title=f"{label}: paths of repeated proposals", xlabel="column", ylabel="row", aspect="equal")

@@ -401,7 +401,15 @@ def test_figure6(root, tmp_path):
     assert (child.returncode, child.stderr) == (0, "")
     *lines, last = child.stdout.splitlines()
     assert last == f"figure: {tmp_path / 'figure6.png'}"
-    assert len(lines) == 4
+    assert len(lines) == 6
+    means = []
+    for variant in ("d3g", "d3g_no_cycle"):
+        tables = [
+            np.loadtxt(root[0] / variant / f"seed{k}" / "distances.csv", delimiter=",", skiprows=1) for k in (1, 2)
+        ]
+        means.append(np.mean([table[:, 1] for table in tables]))  # fewer than 10 measurements: of all
+    assert lines.pop(2).startswith(f"D3G: mean distance over the last tenth of training {means[0]:.3g} [")
+    assert lines.pop(4).startswith(f"D3G\u207b: mean distance over the last tenth of training {means[1]:.3g} [")
     for line, (variant, seed) in zip(lines, [(v, k) for v in ("d3g", "d3g_no_cycle") for k in (1, 2)], strict=True):
         run_dir = root[0] / variant / f"seed{seed}"
         values = np.loadtxt(run_dir / "values.csv", delimiter=",", skiprows=1)
