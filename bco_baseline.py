@@ -230,7 +230,8 @@ def load_dataset(file: Path, obs_dim: int) -> tuple[np.ndarray, float]:
             s, r, s_next, terminated = (data[name].astype(np.float32) for name in names)
         shapes, n = [x.shape for x in (s, r, s_next, terminated)], max(len(s), 1)
         rows = np.column_stack((s, r, s_next, terminated))
-        if shapes != [(n, obs_dim), (n,), (n, obs_dim), (n,)] or not np.isfinite(rows).all() or (terminated % 1).any():
+        valid = np.isfinite(rows).all() and np.isin(terminated, (0, 1)).all()
+        if shapes != [(n, obs_dim), (n,), (n, obs_dim), (n,)] or not valid:
             raise ValueError(f"{names} have shapes {shapes}, {np.sum(~np.isfinite(rows))} values are NaN or infinite")
     except Exception as error:  # a damaged or foreign file may raise anything
         fail(f"--dataset {file}: must be a data set as the README says, with {obs_dim} observations: {error!r}")
