@@ -211,8 +211,7 @@ def collect(args: Args, env: gym.Env) -> Path:
         evaluate(behave, env, rng.integers(2**31, size=1).tolist(), lambda *x: rows.append(np.float32(np.hstack(x))))
     scores = [evaluate(behave, env, rng.integers(2**31, size=10).tolist())[0].mean() for _ in range(100)]
     s, r, s_next, terminated = np.split(np.array(rows[: args.dataset_size]), np.cumsum((obs_dim, 1, obs_dim)), axis=1)
-    partial = file.with_suffix(f".{os.getpid()}.npz")
-    partial.parent.mkdir(exist_ok=True)
+    (partial := file.with_suffix(f".{os.getpid()}.npz")).parent.mkdir(exist_ok=True)
     np.savez(partial, observations=s, rewards=r[:, 0], next_observations=s_next, terminations=terminated[:, 0] > 0)
     about = {"mean_return": load_dataset(partial, obs_dim)[1], "score": max(scores)}
     file.with_suffix(".json").write_text(json.dumps(about) + "\n")

@@ -247,8 +247,7 @@ def collect(args: Args, env: gym.Env) -> Path:
         evaluate(behave, env, rng.integers(2**31, size=1).tolist(), lambda *x: rows.append(np.float32(np.hstack(x))))
     scores = [evaluate(behave, env, rng.integers(2**31, size=10).tolist())[0].mean() for _ in range(100)]
     s, r, s_next, terminated = np.split(np.array(rows[: args.dataset_size]), np.cumsum((obs_dim, 1, obs_dim)), axis=1)
-    partial = file.with_suffix(f".{os.getpid()}.npz")
-    partial.parent.mkdir(exist_ok=True)
+    (partial := file.with_suffix(f".{os.getpid()}.npz")).parent.mkdir(exist_ok=True)
     np.savez(partial, observations=s, rewards=r[:, 0], next_observations=s_next, terminations=terminated[:, 0] > 0)
     about = {"mean_return": load_dataset(partial, obs_dim)[1], "score": max(scores)}
     file.with_suffix(".json").write_text(json.dumps(about) + "\n")
@@ -399,12 +398,11 @@ def train(args: Args) -> Path:
             for _ in range(200):
                 plan.append(agent.imagine(plan[-1]))
             plan = torch.stack(plan[1:]).cpu().numpy()
-            inside = (data[:, :obs_dim].min(0) <= plan) & (plan <= data[:, :obs_dim].max(0))
-            steps = inside.all(2).cumprod(0).sum(0)  # of each plan, before it first leaves the range of the data
+            least, most = data[:, :obs_dim].min(0), data[:, :obs_dim].max(0)
+            inside = (abs(plan - (least + most) / 2) <= 0.51 * (most - least)) | (least == most)
+            steps = inside.all(2).cumprod(0).sum(0)  # until a plan leaves the data's range by 1% of its width
             writer.add_scalar("plan/steps_inside_data", steps.mean(), agent.updates)
-            tqdm.write(
-                f"update {agent.updates}/{args.offline_updates}: plans inside the data for {steps.tolist()} steps"
-            )
+            tqdm.write(f"update {agent.updates}/{args.offline_updates}: plans stay in the data for {steps.tolist()}")
         pause(agent.updates % args.checkpoint_frequency == 0)
     bar = tqdm(total=args.rounds, initial=len(rows) - 1, unit="round", file=sys.stdout, disable=None)
     while len(rows) <= args.rounds:
