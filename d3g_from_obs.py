@@ -32,6 +32,8 @@ class Args:
     """Learn from a data set of observations, then act in rounds that train only the inverse dynamics."""
 
     # Experiment
+    exp_name: str = Path(__file__).stem
+    """the name of this experiment, part of the default run folder"""
     seed: int = 1
     """seed of the networks, the exploration, the batches and the episodes, not of the data set"""
     cuda: bool = True
@@ -39,7 +41,7 @@ class Args:
     num_threads: int = 1
     """CPU threads; 1 is best for seeds side by side, raise it for a single run"""
     run_dir: str | None = None
-    """the run's folder; by default runs/{env_id}__d3g_from_obs__{seed}__{unix time}"""
+    """the run's folder; by default runs/{env_id}__{exp_name}__{seed}__{unix time}"""
     resume: bool = False
     """continue the run in --run-dir from its checkpoint, or start it if there is none"""
     checkpoint_frequency: int = 50_000
@@ -302,7 +304,7 @@ def check_finite(tensors: dict[str, torch.Tensor], step: int) -> None:
 
 def open_run(args: Args) -> tuple[Path, dict]:
     """Return the run's folder and what its args.json holds or shall hold; fail if `args` may not use the folder."""
-    run_dir = Path(args.run_dir or f"runs/{args.env_id}__{Path(__file__).stem}__{args.seed}__{int(time.time())}")
+    run_dir = Path(args.run_dir or f"runs/{args.env_id}__{args.exp_name}__{args.seed}__{int(time.time())}")
     given = json.loads(json.dumps(asdict(args))) | {"run_dir": str(run_dir)}
     try:
         if (run_dir / "args.json").exists():
