@@ -540,6 +540,25 @@ def test_the_last_plan_that_was_logged(dataset, reference):
     assert scalars(run_dir)["plan/steps_inside_data"][-1][1] == pytest.approx(np.mean(counts), abs=1)
 
 
+def test_a_plan_counts_until_it_first_leaves_the_data(dataset, tmp_path, monkeypatch, capsys):
+    """Three imagined steps inside, one outside by a component alone, then inside again."""
+    calls = []
+
+    def imagine(_agent, s):
+        calls.append(s)
+        p = torch.zeros_like(s)
+        p[:, 1] = 0.3 if len(calls) == 4 else 0.0
+        return p
+
+    monkeypatch.setattr(d3g_from_obs.D3G, "imagine", imagine)
+    how = {"offline_updates": 10, "eval_frequency": 10, "rounds": 1, "steps_per_round": 5, "inverse_updates": 1}
+    how |= {"hidden_sizes": (8,), "batch_size": 8, "eval_episodes": 2, "dataset": str(dataset)}
+    d3g_from_obs.train(d3g_from_obs.Args(run_dir=str(tmp_path / "run"), **how))
+    assert scalars(tmp_path / "run")["plan/steps_inside_data"] == [(10, 3.0)]
+    assert len(calls) == 200
+    assert "update 10/10: plans stay in the data for [3, 3]" in capsys.readouterr().out.splitlines()
+
+
 def wait_for(condition, process):
     while process.poll() is None:
         if condition():
