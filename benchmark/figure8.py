@@ -82,8 +82,11 @@ def draw_strips(agent: d3g_from_obs.D3G, env_id: str, seed: int, output: Path) -
         os.environ.setdefault("MUJOCO_GL", "egl")
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # the paper's tasks are not the newest
         env = gym.make(env_id, render_mode="rgb_array", width=240, height=240)
-    start, _ = env.reset(seed=seed)
     reacher = env_id.startswith("Reacher")
+    if reacher:  # from above, and near
+        camera = {"distance": 0.75, "azimuth": 90.0, "elevation": -90.0, "lookat": np.zeros(3)}
+        env.unwrapped.mujoco_renderer.default_cam_config = camera
+    start, _ = env.reset(seed=seed)
     target = env.unwrapped.data.qpos[2:].copy() if reacher else None
     frames = []
 
