@@ -211,12 +211,12 @@ def collect(args: Args, env: gym.Env) -> Path:
 
     while len(rows) < args.dataset_size:
         evaluate(behave, env, rng.integers(2**31, size=1).tolist(), lambda *x: rows.append(np.float32(np.hstack(x))))
-    scores = [evaluate(behave, env, rng.integers(2**31, size=10).tolist())[0].mean() for _ in range(100)]
+    seeds = rng.integers(2**31, size=10).tolist()  # the same start states every time, as in a run's evaluations
+    score = max(evaluate(behave, env, seeds)[0].mean() for _ in range(100))
     s, r, s_next, terminated = np.split(np.array(rows[: args.dataset_size]), np.cumsum((obs_dim, 1, obs_dim)), axis=1)
     (partial := file.with_suffix(f".{os.getpid()}.npz")).parent.mkdir(exist_ok=True)
     np.savez(partial, observations=s, rewards=r[:, 0], next_observations=s_next, terminations=terminated[:, 0] > 0)
-    about = {"mean_return": load_dataset(partial, obs_dim)[1], "score": max(scores)}
-    file.with_suffix(".json").write_text(json.dumps(about) + "\n")
+    file.with_suffix(".json").write_text(json.dumps({"mean_return": load_dataset(partial, obs_dim)[1], "score": score}))
     os.replace(partial, file)
     return file
 
@@ -231,9 +231,10 @@ def load_dataset(file: Path, obs_dim: int) -> tuple[np.ndarray, float]:
             s, r, s_next, terminated = (data[name].astype(np.float32) for name in names)
         shapes, n = [x.shape for x in (s, r, s_next, terminated)], max(len(s), 1)
         rows = np.column_stack((s, r, s_next, terminated))
-        valid = np.isfinite(rows).all() and np.isin(terminated, (0, 1)).all()
-        if shapes != [(n, obs_dim), (n,), (n, obs_dim), (n,)] or not valid:
-            raise ValueError(f"{names} have shapes {shapes}, {np.sum(~np.isfinite(rows))} values are NaN or infinite")
+        if shapes != [(n, obs_dim), (n,), (n, obs_dim), (n,)] or not np.isfinite(rows).all() or {*terminated} - {0, 1}:
+            raise ValueError(
+                f"{names} have shapes {shapes}, {np.sum(~np.isfinite(rows))} values not finite; terminations: 0, 1"
+            )
     except Exception as error:  # a damaged or foreign file may raise anything
         fail(f"--dataset {file}: must be a data set as the README says, with {obs_dim} observations: {error!r}")
     ends = (terminated[:-1] > 0) | (s[1:] != s_next[:-1]).any(1)
@@ -274,9 +275,9 @@ def open_run(args: Args) -> tuple[Path, dict]:
     run_dir = Path(args.run_dir or f"runs/{args.env_id}__{args.exp_name}__{args.seed}__{int(time.time())}")
     given = json.loads(json.dumps(asdict(args))) | {"run_dir": str(run_dir)}
     try:
-        if (run_dir / "args.json").exists():
+        if held := [x for x in ("args.json", "evaluations.csv", "checkpoint.pt", "model.pt") if (run_dir / x).exists()]:
             if not args.resume:
-                fail(f"--run-dir {run_dir}: must not hold a run, unless with --resume, but has args.json")
+                fail(f"--run-dir {run_dir}: must not hold a run, unless with --resume, but has {', '.join(held)}")
             info = json.loads((run_dir / "args.json").read_text())
             for name in given.keys() - {"resume", "run_dir", "cuda"}:
                 if given[name] != (was := info["args"][name]):
@@ -292,8 +293,7 @@ def open_run(args: Args) -> tuple[Path, dict]:
 
 def on_signal(signum: int, _frame) -> None:
     """The first SIGTERM or Ctrl-C ends the run with a checkpoint, after the round, another one at once."""
-    received_signals.append(signum)
-    signal.signal(signum, signal.SIG_DFL)
+    os._exit(128 + signum) if received_signals else received_signals.append(signum)
 
 
 def train(args: Args) -> Path:
@@ -302,6 +302,7 @@ def train(args: Args) -> Path:
     obs_dim, low, high = env.observation_space.shape[0], env.action_space.low, env.action_space.high
     run_dir, info = open_run(args)
     if (run_dir / "model.pt").exists():
+        (run_dir / "checkpoint.pt").unlink(missing_ok=True)
         print(f"{run_dir} is complete")
         return run_dir
     torch.set_num_threads(args.num_threads)
@@ -338,15 +339,25 @@ def train(args: Args) -> Path:
     print(f"device: {device}, CPU threads: {args.num_threads}, run folder: {run_dir}")
     bar = tqdm(total=args.rounds, initial=len(rows) - 1, unit="round", file=sys.stdout, disable=None)
     started = time.perf_counter() - seconds
-    while len(rows) <= args.rounds:
-        check_finite(agent.state_dict(), step)
-        seconds = time.perf_counter() - started
-        returns, lengths = evaluate(agent.act, eval_env, eval_seeds)
-        started = time.perf_counter() - seconds  # evaluations do not count
-        rows.append(f"{step},{returns.mean()},{returns.std()},{lengths.mean()},{seconds:.2f}")
-        (run_dir / "evaluations.csv").write_text("\n".join([*rows, ""]))
-        writer.add_scalar("eval/return_mean", returns.mean(), step)
-        tqdm.write(f"step {step}/{len(online)}: return {returns.mean():.1f} +- {returns.std():.1f}")
+    while step < len(online):
+        if step == (len(rows) - 1) * args.steps_per_round:
+            check_finite(agent.state_dict(), step)
+            seconds = time.perf_counter() - started
+            returns, lengths = evaluate(agent.act, eval_env, eval_seeds)
+            started = time.perf_counter() - seconds  # evaluations do not count
+            rows.append(f"{step},{returns.mean()},{returns.std()},{lengths.mean()},{seconds:.2f}")
+            (run_dir / "evaluations.csv").write_text("\n".join([*rows, ""]))
+            writer.add_scalar("eval/return_mean", returns.mean(), step)
+            tqdm.write(f"step {step}/{len(online)}: return {returns.mean():.1f} +- {returns.std():.1f}")
+        writer.flush()
+        state = {"info": info, "step": step, "episode": episode, "rows": rows, "agent": agent.state_dict()}
+        state |= {"optimizers": {name: optimizer.state_dict() for name, optimizer in agent.optimizers.items()}}
+        state |= {"rng": rng.bit_generator.state, "online": torch.from_numpy(online[:step])}
+        torch.save(state | {"seconds": time.perf_counter() - started}, run_dir / "partial.tmp")
+        os.replace(run_dir / "partial.tmp", run_dir / "checkpoint.pt")
+        if stop := received_signals[:1]:  # read once, since a signal may come at any moment
+            print(f"stopped after {step} steps; --resume --run-dir {run_dir} continues")
+            sys.exit(128 + stop[0])
         done = True
         for _ in range(args.steps_per_round):
             if done:
@@ -365,17 +376,9 @@ def train(args: Args) -> Path:
             agent.update_policy(sample(data, (obs_dim, 1, obs_dim, 1), args.batch_size, rng, device))
         for name, loss in agent.losses.items():
             writer.add_scalar(f"losses/{name}", loss, step)
-        writer.flush()
+        writer.add_scalar("charts/SPS", step / (time.perf_counter() - started), step)
         check_finite(agent.losses | agent.state_dict(), step)
-        state = {"info": info, "step": step, "episode": episode, "rows": rows, "agent": agent.state_dict()}
-        state |= {"optimizers": {name: optimizer.state_dict() for name, optimizer in agent.optimizers.items()}}
-        state |= {"rng": rng.bit_generator.state, "online": torch.from_numpy(online[:step])}
-        torch.save(state | {"seconds": time.perf_counter() - started}, run_dir / "partial.tmp")
-        os.replace(run_dir / "partial.tmp", run_dir / "checkpoint.pt")
         bar.update()
-        if stop := received_signals[:1]:  # read once, since a signal may come at any moment
-            print(f"stopped after {step} steps; --resume --run-dir {run_dir} continues")
-            sys.exit(128 + stop[0])
     writer.close()
     model = {name: network.state_dict() for name, network in agent.named_children()}
     model |= {"args": info["args"], "obs_dim": obs_dim, "action_dim": len(low), "action_low": low.tolist()}

@@ -133,7 +133,7 @@ def sample(rows: np.ndarray, widths: tuple[int, ...], batch_size: int, rng, devi
 
 
 class D3G(nn.Module):
-    """The agent of Algorithm 1, imitation branch: f_phi takes s and a value q [batch, 1], in place of an action."""
+    """The agent of Algorithm 1, imitation branch, and I online: f_phi takes s and a value q [batch, 1]."""
 
     def __init__(self, obs_dim: int, action_low: np.ndarray, action_high: np.ndarray, args: Args):
         super().__init__()
@@ -247,12 +247,12 @@ def collect(args: Args, env: gym.Env) -> Path:
 
     while len(rows) < args.dataset_size:
         evaluate(behave, env, rng.integers(2**31, size=1).tolist(), lambda *x: rows.append(np.float32(np.hstack(x))))
-    scores = [evaluate(behave, env, rng.integers(2**31, size=10).tolist())[0].mean() for _ in range(100)]
+    seeds = rng.integers(2**31, size=10).tolist()  # the same start states every time, as in a run's evaluations
+    score = max(evaluate(behave, env, seeds)[0].mean() for _ in range(100))
     s, r, s_next, terminated = np.split(np.array(rows[: args.dataset_size]), np.cumsum((obs_dim, 1, obs_dim)), axis=1)
     (partial := file.with_suffix(f".{os.getpid()}.npz")).parent.mkdir(exist_ok=True)
     np.savez(partial, observations=s, rewards=r[:, 0], next_observations=s_next, terminations=terminated[:, 0] > 0)
-    about = {"mean_return": load_dataset(partial, obs_dim)[1], "score": max(scores)}
-    file.with_suffix(".json").write_text(json.dumps(about) + "\n")
+    file.with_suffix(".json").write_text(json.dumps({"mean_return": load_dataset(partial, obs_dim)[1], "score": score}))
     os.replace(partial, file)
     return file
 
@@ -266,9 +266,10 @@ def load_dataset(file: Path, obs_dim: int) -> tuple[np.ndarray, float]:
             s, r, s_next, terminated = (data[name].astype(np.float32) for name in names)
         shapes, n = [x.shape for x in (s, r, s_next, terminated)], max(len(s), 1)
         rows = np.column_stack((s, r, s_next, terminated))
-        valid = np.isfinite(rows).all() and np.isin(terminated, (0, 1)).all()
-        if shapes != [(n, obs_dim), (n,), (n, obs_dim), (n,)] or not valid:
-            raise ValueError(f"{names} have shapes {shapes}, {np.sum(~np.isfinite(rows))} values are NaN or infinite")
+        if shapes != [(n, obs_dim), (n,), (n, obs_dim), (n,)] or not np.isfinite(rows).all() or {*terminated} - {0, 1}:
+            raise ValueError(
+                f"{names} have shapes {shapes}, {np.sum(~np.isfinite(rows))} values not finite; terminations: 0, 1"
+            )
     except Exception as error:  # a damaged or foreign file may raise anything
         fail(f"--dataset {file}: must be a data set as the README says, with {obs_dim} observations: {error!r}")
     ends = (terminated[:-1] > 0) | (s[1:] != s_next[:-1]).any(1)
@@ -307,9 +308,9 @@ def open_run(args: Args) -> tuple[Path, dict]:
     run_dir = Path(args.run_dir or f"runs/{args.env_id}__{args.exp_name}__{args.seed}__{int(time.time())}")
     given = json.loads(json.dumps(asdict(args))) | {"run_dir": str(run_dir)}
     try:
-        if (run_dir / "args.json").exists():
+        if held := [x for x in ("args.json", "evaluations.csv", "checkpoint.pt", "model.pt") if (run_dir / x).exists()]:
             if not args.resume:
-                fail(f"--run-dir {run_dir}: must not hold a run, unless with --resume, but has args.json")
+                fail(f"--run-dir {run_dir}: must not hold a run, unless with --resume, but has {', '.join(held)}")
             info = json.loads((run_dir / "args.json").read_text())
             for name in given.keys() - {"resume", "run_dir", "checkpoint_frequency", "cuda"}:
                 if given[name] != (was := info["args"][name]):
@@ -325,8 +326,7 @@ def open_run(args: Args) -> tuple[Path, dict]:
 
 def on_signal(signum: int, _frame) -> None:
     """The first SIGTERM or Ctrl-C ends the run with a checkpoint, after an update or a round, another one at once."""
-    received_signals.append(signum)
-    signal.signal(signum, signal.SIG_DFL)
+    os._exit(128 + signum) if received_signals else received_signals.append(signum)
 
 
 def train(args: Args) -> Path:
@@ -335,6 +335,7 @@ def train(args: Args) -> Path:
     obs_dim, low, high = env.observation_space.shape[0], env.action_space.low, env.action_space.high
     run_dir, info = open_run(args)
     if (run_dir / "model.pt").exists():
+        (run_dir / "checkpoint.pt").unlink(missing_ok=True)
         print(f"{run_dir} is complete")
         return run_dir
     torch.set_num_threads(args.num_threads)
@@ -376,7 +377,8 @@ def train(args: Args) -> Path:
     def pause(due: bool) -> None:
         stop = received_signals[:1]  # read once, since a signal may come at any moment
         if stop or due:
-            check_finite(agent.state_dict(), agent.updates + step)
+            check_finite(agent.losses | agent.state_dict(), agent.updates + step)
+            writer.flush()
             state = {"info": info, "step": step, "episode": episode, "rows": rows}
             state |= {"agent": agent.state_dict(), "updates": agent.updates, "online": torch.from_numpy(online[:step])}
             state |= {"optimizers": {name: optimizer.state_dict() for name, optimizer in agent.optimizers.items()}}
@@ -393,29 +395,28 @@ def train(args: Args) -> Path:
         if agent.updates % 100 == 0:
             for name, loss in agent.losses.items():
                 writer.add_scalar(f"losses/{name}", loss, agent.updates)
-            writer.flush()
+            writer.add_scalar("charts/SPS", agent.updates / (time.perf_counter() - started), agent.updates)
             check_finite(agent.losses, agent.updates)
         if agent.updates % args.eval_frequency == 0:
             plan = [torch.as_tensor(starts, dtype=torch.float32, device=device)]
             for _ in range(200):
                 plan.append(agent.imagine(plan[-1]))
             plan = torch.stack(plan[1:]).cpu().numpy()
-            least, most = data[:, :obs_dim].min(0), data[:, :obs_dim].max(0)
-            inside = (abs(plan - (least + most) / 2) <= 0.51 * (most - least)) | (least == most)
-            steps = inside.all(2).cumprod(0).sum(0)  # until a plan leaves the data's range by 1% of its width
+            lo, hi = data[:, :obs_dim].min(0), data[:, :obs_dim].max(0)  # a plan may leave this by 1%, if it varies
+            steps = ((abs(plan - (lo + hi) / 2) <= 0.51 * (hi - lo)) | (lo == hi)).all(2).cumprod(0).sum(0)
             writer.add_scalar("plan/steps_inside_data", steps.mean(), agent.updates)
             tqdm.write(f"update {agent.updates}/{args.offline_updates}: plans stay in the data for {steps.tolist()}")
         pause(agent.updates % args.checkpoint_frequency == 0)
-    bar = tqdm(total=args.rounds, initial=len(rows) - 1, unit="round", file=sys.stdout, disable=None)
-    while len(rows) <= args.rounds:
-        check_finite(agent.state_dict(), agent.updates + step)
-        seconds = time.perf_counter() - started
-        returns, lengths = evaluate(agent.act, eval_env, eval_seeds)
-        started = time.perf_counter() - seconds  # evaluations do not count
-        rows.append(f"{step},{returns.mean()},{returns.std()},{lengths.mean()},{seconds:.2f}")
-        (run_dir / "evaluations.csv").write_text("\n".join([*rows, ""]))
-        writer.add_scalar("eval/return_mean", returns.mean(), agent.updates + step)
-        tqdm.write(f"step {step}/{len(online)}: return {returns.mean():.1f} +- {returns.std():.1f}")
+    while step < len(online):
+        if step == (len(rows) - 1) * args.steps_per_round:
+            seconds = time.perf_counter() - started
+            returns, lengths = evaluate(agent.act, eval_env, eval_seeds)
+            started = time.perf_counter() - seconds  # evaluations do not count
+            rows.append(f"{step},{returns.mean()},{returns.std()},{lengths.mean()},{seconds:.2f}")
+            (run_dir / "evaluations.csv").write_text("\n".join([*rows, ""]))
+            writer.add_scalar("eval/return_mean", returns.mean(), agent.updates + step)
+            tqdm.write(f"step {step}/{len(online)}: return {returns.mean():.1f} +- {returns.std():.1f}")
+        pause(due=True)
         done = True
         for _ in range(args.steps_per_round):
             if done:
@@ -431,8 +432,7 @@ def train(args: Args) -> Path:
         for _ in range(args.inverse_updates):
             agent.update_inverse_dynamics(sample(online[:step], widths, args.batch_size, rng, device))
         writer.add_scalar("losses/inverse_dynamics_loss", agent.losses["inverse_dynamics_loss"], agent.updates + step)
-        bar.update()
-        pause(due=True)
+        check_finite(agent.losses | agent.state_dict(), agent.updates + step)
     writer.close()
     model = {name: network.state_dict() for name, network in agent.named_children()}
     model |= {"args": info["args"], "obs_dim": obs_dim, "action_dim": len(low), "action_low": low.tolist()}

@@ -49,7 +49,7 @@ class Args:
     """the root folder, of the runs {variant}/seed{k}; by default runs/gridworld__{exp_name}__{seed}__{unix time}"""
     resume: bool = False
     """continue the runs in --run-dir from their checkpoints, or start those that have none"""
-    checkpoint_frequency: int = 50_000
+    checkpoint_frequency: int = 10_000
     """environment steps between checkpoints, each written at the next end of an episode"""
     # Environment and budget
     coordinate_scale: float = 1.0
@@ -94,7 +94,7 @@ class Args:
         check("gamma epsilon", "from 0 to 1", lambda x: 0 <= x <= 1)
         check("tau", "above 0 and at most 1", lambda x: 0 < x <= 1)
         check("resume", "used with --run-dir", lambda x: not x or self.run_dir)
-        self.cycle = self.variants == ("d3g",)  # of a single run: whether proposals pass through I and f
+        self.cycle = tuple(self.variants) == ("d3g",)  # of a single run: whether proposals pass through I and f
 
 
 class GridWorld(gym.Env):
@@ -402,7 +402,7 @@ def train_one(args: Args, run_dir: Path, info: dict) -> None:
                 save(state, run_dir / "checkpoint.pt")
                 next_checkpoint = step + args.checkpoint_frequency
             if stop:
-                print(f"stopped at step {step}; --resume --run-dir {run_dir} continues")
+                print(f"stopped at step {step}; --resume --run-dir {run_dir.parents[1]} continues")
                 sys.exit(128 + stop[0])
             observation, _ = env.reset()
         explore = step < args.learning_starts or rng.random() < args.epsilon

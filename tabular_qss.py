@@ -98,6 +98,7 @@ class Args:
         check("eval_frequency eval_episodes exploration_steps", "at least 1", lambda x: x >= 1)
         check("learning_rate", "above 0 and at most 1", lambda x: 0 < x <= 1)
         check("gamma start_e end_e", "from 0 to 1", lambda x: 0 <= x <= 1)
+        check("end_e", "at most --start-e", lambda x: x <= self.start_e)
         check("initial_value", "finite", np.isfinite)
         check("resume", "used with --run-dir", lambda x: not x or self.run_dir)
 
@@ -354,9 +355,9 @@ def curves(args: Args, returns: dict) -> str:
         how = next(how for x, y, how in CURVES[args.experiment] if (x, y) == (algorithm, setting))
         windy, optimum = how.get("windy", False), optimal_return(how.get("slip", 0.0), how.get("windy", False))
         near = np.flatnonzero(table.mean(0) >= optimum - (not windy) - 1e-9)  # in the windy grid, steps are free
-        first = f"from episode {near[0] * args.eval_frequency}" if len(near) else "never"
+        first = f"first at episode {near[0] * args.eval_frequency}" if len(near) else "never"
         print(f"{algorithm}, {setting}: final return {interval(table[:, -1])}, ", end="")
-        print(f"{first} {'at' if windy else 'within one step of'} the optimum {optimum:.2f}")
+        print(f"{'at' if windy else 'within one step of'} the optimum {optimum:.2f} {first}")
         for k, curve in enumerate(table):
             for point, value in enumerate(curve):
                 rows.append(f"{point * args.eval_frequency},{algorithm},{setting},{args.seed + k},{value}")

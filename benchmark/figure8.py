@@ -37,6 +37,12 @@ class Args:
     seed: int = 0
     """seed of the start state"""
 
+    def __post_init__(self):
+        if self.seed < 0:
+            fail(f"--seed {self.seed}: must be at least 0")
+        if self.output and (self.output.suffix != ".png" or not self.output.parent.is_dir()):
+            fail(f"--output {self.output}: must be a PNG to write in a folder that exists")
+
 
 def load(run_dir: Path) -> tuple[d3g_from_obs.D3G, str]:
     """Return a run's agent and its task."""

@@ -299,9 +299,9 @@ def test_mean_return_by_hand(tmp_path):
         ({"rewards": None}, "rewards is not a file in the archive"),
         ({"observations": np.zeros((5, 3))}, "have shapes [(5, 3), (5,), (5, 2), (5,)]"),
         ({"rewards": np.zeros((5, 1))}, "have shapes [(5, 2), (5, 1), (5, 2), (5,)]"),
-        ({"rewards": np.full(5, np.nan)}, "5 values are NaN or infinite"),
-        ({"next_observations": np.full((5, 2), np.inf)}, "10 values are NaN or infinite"),
-        ({"terminations": np.full(5, 0.5)}, "terminations"),
+        ({"rewards": np.full(5, np.nan)}, "5 values not finite"),
+        ({"next_observations": np.full((5, 2), np.inf)}, "10 values not finite"),
+        ({"terminations": np.full(5, 0.5)}, "0 values not finite; terminations: 0, 1"),
         ({"rewards": np.zeros(4)}, "ValueError"),
         ({"observations": np.zeros((0, 2)), "rewards": np.zeros(0)}, "ValueError"),
         ({"rewards": np.array([{}] * 5)}, "Object arrays cannot be loaded when allow_pickle=False"),
@@ -444,13 +444,16 @@ def networks(run_dir):
 
 
 def same(run_dir, other):
-    """Equal but for the seconds: evaluations, weights, and all that TensorBoard shows."""
+    """Equal but for the seconds: evaluations, weights, and all that TensorBoard shows but steps per second."""
     assert [row[:4] for row in rows(run_dir)] == [row[:4] for row in rows(other)]
     ours, theirs = networks(run_dir), networks(other)
     assert ours.keys() == theirs.keys()
     for name, value in ours.items():
         assert torch.equal(value, theirs[name]), name
-    assert scalars(run_dir) == scalars(other)
+    ours, theirs = scalars(run_dir), scalars(other)
+    assert ours.keys() == theirs.keys()
+    for tag in ours.keys() - {"charts/SPS"}:
+        assert ours[tag] == theirs[tag], tag
     names = {p.name for p in run_dir.iterdir() if "events" not in p.name}
     assert names == {"args.json", "evaluations.csv", "model.pt"}
 
@@ -581,7 +584,6 @@ def interrupt_and_resume(script, when, signum, dataset, reference, root):
     assert "Traceback" not in err
     checkpoint = torch.load(run_dir / "checkpoint.pt", weights_only=True)
     if script == "d3g_from_obs":
-        assert (checkpoint["step"] == 0) == (when == "offline")
         assert (checkpoint["updates"] < 900) == (when == "offline")
     if signum != signal.SIGKILL:
         counts = (
@@ -620,7 +622,8 @@ def test_a_complete_run_is_left_alone(script, dataset, reference, capsys):
     module.train(module.Args(**args | {"hidden_sizes": (16, 16), "resume": True}))
     assert capsys.readouterr().out == f"{run_dir} is complete\n"
     error = refused(capsys, module, **args | {"hidden_sizes": (16, 16)})
-    assert error == f"error: --run-dir {run_dir}: must not hold a run, unless with --resume, but has args.json\n"
+    held = "args.json, evaluations.csv, model.pt"
+    assert error == f"error: --run-dir {run_dir}: must not hold a run, unless with --resume, but has {held}\n"
     error = refused(capsys, module, **args | {"hidden_sizes": (16, 16), "resume": True, "rounds": 5})
     assert error == f"error: --rounds 5: must be 4 to resume {run_dir}\n"
     assert {p.name: p.read_bytes() for p in run_dir.iterdir()} == before

@@ -196,7 +196,7 @@ def test_run_folder_field_by_field(variant, seed, root):
         assert row[2] == "0.0"
 
     model = torch.load(run_dir / "model.pt", weights_only=True)
-    agent = D3G(2, 4, expected)
+    agent = D3G(2, 4, Args(**model["args"]))
     for name, network in agent.named_children():
         network.load_state_dict(model[name])
     assert ("forward_dynamics" in model) == (variant == "d3g")
@@ -267,7 +267,11 @@ def interrupt_and_resume(signum, status, reference, root):
     process = start(*args)
     wait_for_row(root / "d3g" / "seed2" / "evaluations.csv", 6, process)
     process.send_signal(signum)
-    finish(process, status)
+    out, _ = finish(process, status)
+    if status > 0:
+        said = out.splitlines()[-1]
+        assert said.startswith("stopped at step ")
+        assert said.endswith(f"; --resume --run-dir {root} continues")
     assert (root / "d3g" / "seed1" / "model.pt").exists()
     assert (root / "d3g" / "seed2" / "checkpoint.pt").exists()
     assert not (root / "d3g" / "seed2" / "model.pt").exists()

@@ -583,8 +583,8 @@ def test_summary_says_when_a_curve_comes_near_the_optimum(capsys):
     args = Args(experiment="figure4b", num_seeds=2)
     text = tabular_qss.curves(args, {("QSS", 4): returns, ("QSS", 40): returns - 2})
     assert capsys.readouterr().out.splitlines() == [
-        "QSS, 4: final return -18 [-18, -18], from episode 2000 within one step of the optimum -18.00",
-        "QSS, 40: final return -20 [-20, -20], never within one step of the optimum -18.00",
+        "QSS, 4: final return -18 [-18, -18], within one step of the optimum -18.00 first at episode 2000",
+        "QSS, 40: final return -20 [-20, -20], within one step of the optimum -18.00 never",
     ]
     assert text.splitlines()[:3] == ["episode,algorithm,setting,seed,return", "0,QSS,4,1,-500.0", "1000,QSS,4,1,-20.0"]
 
@@ -691,6 +691,10 @@ AT_LEAST_1 = ["num_seeds", "num_threads", "episodes", "transfer_episodes", "eval
 )
 def test_values_out_of_range(name, value, allowed, capsys):
     assert refused(capsys, **{name: value}) == f"error: --{name.replace('_', '-')} {value}: must be {allowed}\n"
+
+
+def test_epsilon_falls(capsys):
+    assert refused(capsys, start_e=0.05) == "error: --end-e 0.1: must be at most --start-e\n"
 
 
 def test_run_folders_that_cannot_be_used(tmp_path, capsys):
