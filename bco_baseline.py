@@ -335,7 +335,7 @@ def train(args: Args) -> Path:
         os.replace(run_dir / "partial.tmp", run_dir / "args.json")
     except Exception as error:  # a damaged or foreign checkpoint may raise anything
         fail(f"--run-dir {run_dir}: must be a folder to write to and, to resume, have this run's checkpoint: {error!r}")
-    writer = SummaryWriter(run_dir, purge_step=step + 1 if step else 0)
+    writer = SummaryWriter(run_dir, purge_step=step + 1 if len(rows) > 1 else 0)
     print(f"device: {device}, CPU threads: {args.num_threads}, run folder: {run_dir}")
     bar = tqdm(total=args.rounds, initial=len(rows) - 1, unit="round", file=sys.stdout, disable=None)
     started = time.perf_counter() - seconds
