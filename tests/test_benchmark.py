@@ -166,3 +166,21 @@ def test_figure8s_commands():
     assert printed.splitlines() == [
         f"python d3g_from_obs.py --env-id {x} --run-dir runs/figure8/{x} --resume --seed 2" for x in tasks
     ]
+
+
+def test_figure8s_arguments(tmp_path, capsys):
+    for arguments, says in [
+        ({"seed": -1}, "error: --seed -1: must be at least 0\n"),
+        (
+            {"output": tmp_path / "plan.gif"},
+            f"error: --output {tmp_path / 'plan.gif'}: must be a PNG to write in a folder that exists\n",
+        ),
+        (
+            {"output": tmp_path / "nowhere" / "x.png"},
+            f"error: --output {tmp_path / 'nowhere' / 'x.png'}: must be a PNG to write in a folder that exists\n",
+        ),
+    ]:
+        with pytest.raises(SystemExit) as stop:
+            figure8.Args(tmp_path, **arguments)
+        assert stop.value.code == 2
+        assert capsys.readouterr().err == says
