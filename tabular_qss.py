@@ -268,6 +268,7 @@ def run(
 
     Action k makes the move k mod 4. With `labels`, 3 - k mod 4: at "scratch" from the start, at "transfer" after
     training with the old labels, of which the table is kept while epsilon and the learned inverse dynamics start again.
+    Ties go to the lowest label in QSA, to the first of up, down, left, right in QSS.
     """
     start = SIZE * (SIZE - 1) if windy else 0
     Q = np.full((NUM_STATES, num_actions if algorithm == "QSA" else NUM_STATES), args.initial_value)
