@@ -1,4 +1,4 @@
-"""What the figures of this folder share: errors, colours, intervals, reading tabular results and writing the PNG."""
+"""What the figures and tables of this folder share: errors, colours, reading runs, intervals, and writing."""
 
 import csv
 import json
@@ -27,6 +27,80 @@ def bootstrap_interval(returns: np.ndarray, resamples: int = 10_000) -> np.ndarr
     chosen = np.random.default_rng(0).integers(len(returns), size=(resamples, len(returns)))
     means = np.stack([returns[runs].mean(0) for runs in chosen])
     return np.percentile(means, [2.5, 97.5], axis=0)
+
+
+def interquartile_mean(values: np.ndarray) -> float:
+    """The mean without the lowest and the highest quarter [runs], rounded down: of three runs or fewer, the mean."""
+    trimmed = len(values) // 4
+    return float(np.sort(values)[trimmed : len(values) - trimmed].mean())
+
+
+def read_run(run_dir: Path) -> tuple[dict, np.ndarray, bool]:
+    """Return a run's args.json, its evaluations [n, 2] (step, mean return), and whether the run is complete."""
+    try:
+        info = json.loads((run_dir / "args.json").read_text())
+        {**info["args"], **info["versions"]}  # both must be there
+        with open(run_dir / "evaluations.csv") as file:
+            names, *rows = csv.reader(file)
+        if names != ["step", "return_mean", "return_std", "length_mean", "seconds"]:
+            raise ValueError(f"evaluations.csv has the columns {names}")
+        curve = np.array(rows, dtype=np.float64).reshape(-1, len(names))[:, :2]
+        if not (np.isfinite(curve).all() and (np.diff(curve[:, 0]) > 0).all()):
+            raise ValueError("evaluations.csv must have rising steps and finite returns")
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        fail(f"{run_dir}: must be the folder of a run: {error!r}")
+    if len(curve) == 0:
+        fail(f"{run_dir}: must have an evaluation in evaluations.csv, has none yet")
+    return info, curve, (run_dir / "model.pt").exists()
+
+
+def check_equal(runs: dict[Path, dict], free: tuple[str, ...] = ()) -> None:
+    """Fail unless the arguments of all runs {run_dir: args} are equal, but for `free` ones and where or how it ran."""
+    free += ("seed", "exp_name", "run_dir", "resume", "checkpoint_frequency", "cuda", "capture_video", "num_threads")
+    (first, args), *others = runs.items()
+    for run_dir, other in others:
+        for name in (name for name in args | other if name not in free and args.get(name) != other.get(name)):
+            fail(
+                f"{run_dir}: must have --{name.replace('_', '-')} {args.get(name)} like {first}, has {other.get(name)}"
+            )
+
+
+def check_seeds(runs: dict[Path, dict]) -> None:
+    """Fail if two runs {run_dir: args} have the same seed."""
+    seen = {}
+    for run_dir, args in runs.items():
+        if args["seed"] in seen:
+            fail(f"{run_dir}: must be of another seed than {seen[args['seed']]}, has {args['seed']} too")
+        seen[args["seed"]] = run_dir
+
+
+def describe_versions(infos: list[dict]) -> str:
+    """The versions behind runs, from their args.json, in words."""
+    found = {}
+    for name, version in sorted({pair for info in infos for pair in info["versions"].items()}):
+        found.setdefault(name, []).append(version)
+    return ", ".join(f"{name} {' and '.join(versions)}" for name, versions in found.items())
+
+
+def write_table(output: Path, caption: str, rows: list[list[str]]) -> None:
+    """Write rows, the first of them the names of the columns, as a Markdown table under its caption."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    lines.insert(1, "|---" * len(rows[0]) + "|")
+    write_text(output, "\n".join([caption, "", *lines, ""]))
+
+
+def write_csv(output: Path, rows: list[list]) -> None:
+    """Write rows, the first of them the names of the columns."""
+    write_text(output, "".join(",".join(map(str, row)) + "\n" for row in rows))
+
+
+def write_text(output: Path, text: str) -> None:
+    """Write a text, and say where."""
+    try:
+        output.write_text(text)
+    except OSError as error:
+        fail(f"--output {output}: must be a file that can be written: {error}")
+    print(f"table: {output}")
 
 
 def read_results(run_dir: Path, experiments: tuple[str, ...]) -> tuple[dict, dict[str, np.ndarray]]:
