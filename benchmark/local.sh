@@ -20,7 +20,6 @@ while [ $# -gt 0 ]; do
     [ $# -gt 0 ] && shift
 done
 [[ $workers =~ ^[1-9][0-9]*$ ]] || fail "--workers $workers: must be a whole number, at least 1"
-((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 501)) || fail "bash $BASH_VERSION: must be 5.1 or newer"
 [ ! -t 0 ] || fail "standard input: must be commands, one per line, as benchmark/figure7.sh prints them"
 mapfile -t lines < <(grep -v -e '^[[:space:]]*$' -e '^#')
 total=$(printf '%s\n' "${lines[@]}" | grep -c -v -x wait)
@@ -28,80 +27,88 @@ total=$(printf '%s\n' "${lines[@]}" | grep -c -v -x wait)
 mkdir -p runs/logs || fail "runs/logs: must be a folder to write to"
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
-declare -A command_of log_of name_of started_at resumable # by process
-failures=() running=0 started=0 ended=0 stopped=0 timed=0 seconds=0 interrupted=0
+# Every run tells its number and exit status here when it has ended
+pipe=$(mktemp -u)
+mkfifo "$pipe"
+exec 3<>"$pipe"
+rm "$pipe"
+
+names=() logs=() starts=() was_complete=() failures=() # the first four by the number of the run
+started=0 ended=0 running=0 stopped=0 timed=0 seconds=0 signals=0 interrupted=0
 
 say() { echo "[$(date +%T)] $*"; }
 
 clock() { printf '%d:%02d:%02d' $(($1 / 3600)) $(($1 / 60 % 60)) $(($1 % 60)); }
 
 stop() {
-    interrupted=$1 signal=TERM
-    ((++stops == 1)) && say "stopping $running runs, each after its checkpoint; once more stops them at once"
-    ((stops > 2)) && signal=KILL
-    for process in $(jobs -p); do kill -$signal -- "-$process" 2>/dev/null; done
+    interrupted=$1
+    ((++signals == 1)) && say "stopping $running runs, each after its checkpoint; once more stops them at once"
+    for group in $(jobs -p); do kill -$( ((signals > 2)) && echo KILL || echo TERM) -- "-$group" 2>/dev/null; done
+    ((signals > 2)) && exit "$interrupted"
 }
-stops=0
 trap 'stop 130' INT
 trap 'stop 143' TERM HUP
 
 start() {
-    local line=$1 run_dir="" log name
+    local line=$1 n=$((++started)) run_dir=""
     [[ $line =~ --run-dir[=\ ]([^ ]+) ]] && run_dir=${BASH_REMATCH[1]}
-    name=${run_dir:-$line}
-    log=$(tr -c 'A-Za-z0-9_.\n-' _ <<<"${name#runs/}" | cut -c 1-150).$(cksum <<<"$line" | cut -d ' ' -f 1).log
-    log=runs/logs/$log
+    names[n]=${run_dir:-$line}
+    logs[n]=runs/logs/$(tr -c 'A-Za-z0-9_.\n-' _ <<<"${names[n]#runs/}" | cut -c 1-150).$(cksum <<<"$line" | cut -d ' ' -f 1).log
+    was_complete[n]=$([ -e "$run_dir/model.pt" ] && echo 1 || echo 0)
+    starts[n]=$SECONDS
+    ((++running))
+    say "start $n/$total: ${names[n]}"
     (
-        # The log is locked as long as the run lives, so that a second launch does not write to the same folder.
-        exec 9>>"$log" </dev/null
-        flock --nonblock 9 || { echo "error: this command is running already, see the log above" >&9; exit 2; }
-        exec >&9 2>&1
-        echo "# $(date '+%F %T') $line"
-        exec bash -c "$line"
+        trap : INT TERM HUP # the run gets the signal too, and this waits for it
+        (
+            # The log stays locked as long as the run lives, so that a second launch does not write to the same folder.
+            exec 9>>"${logs[n]}" </dev/null 3>&-
+            flock --nonblock 9 || { echo "error: the run that this log is of has not ended" >&9; exit 2; }
+            exec >&9 2>&1
+            echo "# $(date '+%F %T') $line"
+            exec bash -c "$line"
+        )
+        echo "$n $?" >&3
     ) &
-    command_of[$!]=$line log_of[$!]=$log name_of[$!]=$name started_at[$!]=$SECONDS
-    [ -e "$run_dir/model.pt" ] || resumable[$!]=yes
-    ((++started, ++running))
-    say "start $started/$total: $name"
 }
 
 # Waits for one run to end, and says how it did
 reap() {
-    local process status took left busy=0
-    wait -n -p process
-    status=$?
-    [ -n "${process-}" ] || return # a signal came instead
-    took=$((SECONDS - started_at[$process]))
-    unset "started_at[$process]"
+    local n status took left rest=0 about=""
+    read -r n status <&3 || return # a signal came
+    took=$((SECONDS - starts[n]))
+    unset "starts[$n]"
     ((--running))
     if ((status == 0)); then
         ((++ended))
-        [ -n "${resumable[$process]-}" ] && ((++timed, seconds += took)) # what was complete before tells no time
+        ((was_complete[n])) || ((++timed, seconds += took)) # what was complete before tells no time
         left=$((total - ended - ${#failures[@]} - stopped))
-        for x in "${started_at[@]}"; do ((busy += SECONDS - x)); done
-        busy=$((timed ? (seconds * left / timed - busy) / (left < workers ? (left ? left : 1) : workers) : 0))
-        say "ended $ended/$total in $(clock $took), $left left$( ((timed && left)) && echo ", about" \
-            "$(clock $((busy > 0 ? busy : 0)))"): ${name_of[$process]}"
-    elif ((interrupted)); then
+        if ((timed && left)); then
+            ((rest = seconds * left / timed))
+            for x in "${starts[@]}"; do ((rest -= SECONDS - x)); done
+            ((rest > 0)) || rest=0
+            about=", about $(clock $((rest / (left < workers ? left : workers))))"
+        fi
+        say "ended $ended/$total in $(clock $took), $left left$about: ${names[n]}"
+    elif ((interrupted && status > 128)); then
         ((++stopped))
-        say "stopped after $(clock $took): ${name_of[$process]}"
+        say "stopped after $(clock $took): ${names[n]}"
     else
-        failures+=("status $status: ${command_of[$process]}"$'\n'"    ${log_of[$process]} ends with"$'\n'"$(
-            tail -n 5 "${log_of[$process]}" | sed 's/^/    | /')")
-        say "failed with status $status after $(clock $took): ${name_of[$process]}"
+        failures+=("$(echo "status $status: ${logs[n]} ends with" && tail -n 5 "${logs[n]}" | sed 's/^/    /')")
+        say "failed with status $status after $(clock $took): ${names[n]}"
     fi
 }
 
 for line in "${lines[@]}"; do
-    limit=$([ "$line" = wait ] && echo 1 || echo "$workers")
+    limit=$workers
+    [ "$line" = wait ] && limit=1
     while ((running >= limit)); do reap; done
     ((interrupted)) && break
-    [ "$line" = wait ] && { ((${#failures[@]})) && break || continue; }
-    start "$line"
+    if [ "$line" != wait ]; then start "$line"; elif ((${#failures[@]})); then break; fi
 done
 while ((running)); do reap; done
 
 say "$ended of $total ended well, ${#failures[@]} failed, $stopped stopped, $((total - started)) not started"
-printf '%s\n' "${failures[@]}"
+((${#failures[@]})) && printf '%s\n' "${failures[@]}"
 ((interrupted)) && exit "$interrupted"
 ((${#failures[@]} == 0))
