@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Submits the commands on standard input to Slurm: one job array per stage between lines `wait`, each stage after the one
-# before has ended well, one core per command, at most LIMIT of a stage at a time (--limit, 50). What follows --limit goes to sbatch.
+# Submits the commands on standard input to Slurm, one core each: a job array per stage, the stages being what stands
+# between lines `wait`, and each starting when the one before has ended well. At most N runs of a stage go at a time
+# (--limit N, 50 by default); all other arguments are sbatch's.
 #     benchmark/figure7.sh | benchmark/slurm.sh --limit 100 --partition cpu --time 2-0 --mem 4G
-# Everything is in runs/slurm/{time}: the commands, a log per command, and in the end report.txt, which names what failed.
-# A preempted or requeued run gets SIGTERM, writes its checkpoint, and goes on from it when it is started again; after a
-# failure or a time limit the same command line again does the same. Submit from a folder that all nodes share.
+# Everything is in runs/slurm/{time}: the commands, a log per command and, when all is over, report.txt, which says what
+# failed. A preempted or requeued run gets SIGTERM, writes its checkpoint and goes on from it when Slurm starts it again.
+# After a failure or a time limit the same command line again does so. Submit from a folder that all nodes share.
 set -euo pipefail
 
 fail() { echo "error: $*" >&2; exit 2; }

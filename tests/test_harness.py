@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +34,12 @@ def call(script, *args, stdin="", status=0, **how):
     done = subprocess.run([BENCHMARK / script, *args], input=stdin, capture_output=True, text=True, **how)
     assert done.returncode == status, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stderr if status == 2 else done.stdout
+
+
+def skip(reason):
+    """Skip a test, unless nothing may be skipped."""
+    assert "REQUIRE_ALL_TESTS" not in os.environ, reason
+    pytest.skip(reason)
 
 
 @pytest.fixture
@@ -279,8 +286,7 @@ def test_local_stops_at_once_when_told_again(folder, times, seconds):
 @pytest.fixture(scope="module")
 def slurm():
     if lacking := slurm_node.missing():
-        assert "REQUIRE_SLURM" not in os.environ, f"Slurm is required, but this lacks: {lacking}"
-        pytest.skip(f"needs a Slurm (Debian: slurm-wlm, munge) and root, lacks: {lacking}")
+        skip(f"needs a Slurm (Debian: slurm-wlm, munge) and root, lacks: {lacking}")
     cluster = slurm_node.Slurm()
     yield cluster
     cluster.stop()
@@ -376,6 +382,8 @@ def test_slurm_needs_slurm_and_commands(folder):
 
 def test_amd_avx512_preloads_the_answer_and_nothing_else(folder, monkeypatch):
     """In the command MKL's question is answered with 1; the library is built once; numbers stay what they were."""
+    if not (shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")):
+        skip("needs a C compiler")
     monkeypatch.setitem(ENVIRONMENT, "XDG_CACHE_HOME", str(folder / "cache"))
     question = "import ctypes; print(ctypes.CDLL(None).mkl_serv_intel_cpu_true())"
     assert call("amd_avx512.sh", "python", "-c", question) == "1\n"
