@@ -10,7 +10,8 @@ set -euo pipefail
 fail() { echo "error: benchmark/amd_avx512.sh: $*" >&2; exit 2; }
 
 [ $# -gt 0 ] || fail "must be followed by a command"
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/qss-d3g
+cache=${XDG_CACHE_HOME:-${HOME-}/.cache}/qss-d3g
+[[ $cache = /* && ! $cache =~ [[:space:]:] ]] || fail "$cache: must be a folder from the root on, without blanks and colons"
 library=$cache/amd_avx512.so
 if [ ! -e "$library" ]; then
     compiler=$(command -v cc || command -v gcc || command -v clang) ||

@@ -2,5 +2,5 @@
 # Prints the commands that make the data of the appendix's tabular figures; further arguments are passed on.
 #     benchmark/appendix.sh --num-threads 2 | bash && python benchmark/appendix.py runs/appendix/*
 for experiment in appendix_stochastic appendix_windy; do
-    echo python tabular_qss.py --experiment $experiment --run-dir runs/appendix/$experiment --resume "$@"
+    echo python tabular_qss.py --experiment $experiment --run-dir runs/appendix/$experiment --resume${1+$(printf ' %q' "$@")}
 done

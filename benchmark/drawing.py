@@ -36,10 +36,15 @@ def interquartile_mean(values: np.ndarray) -> float:
 
 
 def read_run(run_dir: Path) -> tuple[dict, np.ndarray, bool]:
-    """Return a run's args.json, its evaluations [n, 2] (step, mean return), and whether the run is complete."""
+    """Return a run's args.json, its evaluations [n, 2] (step, mean return), and whether the run is complete.
+
+    A run that is not complete may have no evaluation yet."""
+    complete = (run_dir / "model.pt").exists()
     try:
         info = json.loads((run_dir / "args.json").read_text())
         {**info["args"], **info["versions"]}  # both must be there
+        if not complete and not (run_dir / "evaluations.csv").exists():
+            return info, np.empty((0, 2)), False
         with open(run_dir / "evaluations.csv") as file:
             names, *rows = csv.reader(file)
         if names != ["step", "return_mean", "return_std", "length_mean", "seconds"]:
@@ -49,9 +54,9 @@ def read_run(run_dir: Path) -> tuple[dict, np.ndarray, bool]:
             raise ValueError("evaluations.csv must have rising steps and finite returns")
     except (OSError, ValueError, LookupError, TypeError) as error:
         fail(f"{run_dir}: must be the folder of a run: {error!r}")
-    if len(curve) == 0:
-        fail(f"{run_dir}: must have an evaluation in evaluations.csv, has none yet")
-    return info, curve, (run_dir / "model.pt").exists()
+    if complete and len(curve) == 0:
+        fail(f"{run_dir}: must have an evaluation in evaluations.csv, has none")
+    return info, curve, complete
 
 
 def check_equal(runs: dict[Path, dict], free: tuple[str, ...] = ()) -> None:

@@ -3,6 +3,6 @@
 #     benchmark/figure6.sh | bash && python benchmark/figure6.py runs/figure6
 for seed in 1 2 3 4 5; do
     for variant in d3g d3g_no_cycle; do
-        echo python d3g_gridworld.py --variants $variant --seed $seed --num-seeds 1 --run-dir runs/figure6 --resume "$@"
+        echo python d3g_gridworld.py --variants $variant --seed $seed --num-seeds 1 --run-dir runs/figure6 --resume${1+$(printf ' %q' "$@")}
     done
 done

@@ -79,29 +79,53 @@ def main(args: Args) -> None:
     output = args.output or args.run_dirs[0] / "figure7.png"
     infos, tasks, complete = {}, {}, set()
     evaluations = [["task", "algorithm", "seed", "step", "return_mean"]]
-    for run_dir in args.run_dirs:
-        infos[run_dir], curve, is_complete = read_run(run_dir)
-        of = infos[run_dir]["args"]
+    for run_dir in dict.fromkeys(args.run_dirs):
+        info, curve, is_complete = read_run(run_dir)
+        of = info["args"]
         algorithm = algorithm_of(run_dir, of)
+        if len(curve) == 0:
+            print(f"{run_dir}: {algorithm} on {of['env_id']}, not complete, no evaluation yet: left out")
+            continue
+        infos[run_dir] = info
         tasks.setdefault(of["env_id"], {}).setdefault(algorithm, {})[run_dir] = curve
         complete |= {run_dir} if is_complete else set()
         best = curve[curve[:, 1].argmax()]
         state = "" if is_complete else f"; not complete, at step {curve[-1, 0]:.0f}: in no table"
         print(f"{run_dir}: {algorithm} on {of['env_id']}, best evaluation {best[1]:.1f} at step {best[0]:.0f}{state}")
         evaluations += [[of["env_id"], algorithm, of["seed"], f"{step:.0f}", value] for step, value in curve.tolist()]
+    if not infos:
+        fail("RUN_DIRS: must be at least one run with an evaluation, none has one yet")
+    for algorithms in tasks.values():
+        for curves in algorithms.values():
+            check_equal({run_dir: infos[run_dir]["args"] for run_dir in curves}, ("total_timesteps",))
+            check_seeds({run_dir: infos[run_dir]["args"] for run_dir in curves})
+
+    measures = [f"{name}_{x}" for name in MEASURES for x in ("mean", "low", "high", "iqm")]
+    numbers = [["task", "algorithm", "seeds", "step", *measures]]
+    words = [["task", "step", "algorithm", "seeds", *(x for m in MEASURES for x in (f"{m}: mean [95%]", "IQM"))]]
+    for task, algorithms in tasks.items():
+        curves = {run_dir: x for of in algorithms.values() for run_dir, x in of.items() if run_dir in complete}
+        cut = dict(zip(curves, stack(f"table of {task}", curves), strict=True)) if curves else {}
+        for algorithm in (name for name in COLORS if cut.keys() & algorithms.get(name, {}).keys()):
+            runs = np.stack([cut[run_dir] for run_dir in algorithms[algorithm] if run_dir in cut])
+            step = f"{runs[0, -1, 0]:.0f}"
+            numbers.append([task, algorithm, len(runs), step])
+            words.append([task, f"{int(step):,}", algorithm, str(len(runs))])
+            for values in measure(runs).values():
+                low, high = bootstrap_interval(values[:, None])[:, 0].tolist()
+                mean, iqm = float(values.mean()), interquartile_mean(values)
+                numbers[-1] += [mean, low, high, iqm]
+                words[-1] += [f"{mean:.1f} [{low:.1f}, {high:.1f}]" if len(runs) > 1 else f"{mean:.1f}", f"{iqm:.1f}"]
 
     columns = min(len(tasks), 4)
     figure_rows = -(-len(tasks) // columns)
     size = (4.2 * columns, 3.2 * figure_rows)
     figure, axes = plt.subplots(figure_rows, columns, figsize=size, squeeze=False, layout="constrained")
     for axis, (task, algorithms) in zip(axes.flat, tasks.items(), strict=False):
-        for algorithm, color in COLORS.items():
-            if curves := algorithms.get(algorithm):
-                check_equal({run_dir: infos[run_dir]["args"] for run_dir in curves}, ("total_timesteps",))
-                check_seeds({run_dir: infos[run_dir]["args"] for run_dir in curves})
-                runs = stack(f"{algorithm} on {task}", curves)
-                label = f"{algorithm} ({len(runs)} seed{'s' if len(runs) > 1 else ''})"
-                draw_curve(axis, runs[0, :, 0], runs[:, :, 1], label, color)
+        for algorithm in (name for name in COLORS if name in algorithms):
+            runs = stack(f"{algorithm} on {task}", algorithms[algorithm])
+            label = f"{algorithm} ({len(runs)} seed{'s' if len(runs) > 1 else ''})"
+            draw_curve(axis, runs[0, :, 0], runs[:, :, 1], label, COLORS[algorithm])
         axis.set_title(task)
         axis.set_xlabel("environment steps")
         axis.set_ylabel("mean return of an evaluation")
@@ -111,34 +135,18 @@ def main(args: Args) -> None:
     for axis in list(axes.flat)[len(tasks) :]:
         axis.axis("off")
     write(figure, output)
-
-    numbers = [
-        ["task", "algorithm", "seeds", "step", *(f"{m}_{x}" for m in MEASURES for x in ("mean", "low", "high", "iqm"))]
-    ]
-    words = [["task", "step", "algorithm", "seeds", *(x for m in MEASURES for x in (f"{m}: mean [95%]", "IQM"))]]
-    for task, algorithms in tasks.items():
-        curves = {run_dir: x for of in algorithms.values() for run_dir, x in of.items() if run_dir in complete}
-        if not curves:
-            continue
-        of_task = dict(zip(curves, stack(f"table of {task}", curves), strict=True))
-        for algorithm in (name for name in COLORS if complete & algorithms.get(name, {}).keys()):
-            runs = np.stack([of_task[run_dir] for run_dir in algorithms[algorithm] if run_dir in complete])
-            step = f"{runs[0, -1, 0]:.0f}"
-            numbers.append([task, algorithm, len(runs), step])
-            words.append([task, f"{int(step):,}", algorithm, str(len(runs))])
-            for values in measure(runs).values():
-                low, high = bootstrap_interval(values[:, None])[:, 0].tolist()
-                mean, iqm = float(values.mean()), interquartile_mean(values)
-                numbers[-1] += [mean, low, high, iqm]
-                words[-1] += [f"{mean:.1f} [{low:.1f}, {high:.1f}]" if len(runs) > 1 else f"{mean:.1f}", f"{iqm:.1f}"]
+    write_csv(output.with_name(f"{output.stem}_evaluations.csv"), evaluations)
+    if not complete:
+        print("no table: no run is complete")
+        return
+    versions = describe_versions([infos[run_dir] for run_dir in infos if run_dir in complete])
     caption = (
-        "Evaluations of complete runs up to the given step: the last, the highest, and the area under the curve over "
-        "the steps. Mean over seeds with its 95% bootstrap interval, and interquartile mean (IQM), which of three "
-        f"seeds or fewer is the mean. Versions: {describe_versions(list(infos.values()))}."
+        "Evaluations of complete runs up to the given step: the last, the highest, and the area under the curve "
+        "divided by the steps. Mean over seeds with its 95% bootstrap interval, and interquartile mean (IQM), which of "
+        f"three seeds or fewer is the mean. Versions: {versions}."
     )
     write_table(output.with_suffix(".md"), caption, words)
     write_csv(output.with_suffix(".csv"), numbers)
-    write_csv(output.with_name(f"{output.stem}_evaluations.csv"), evaluations)
 
 
 if __name__ == "__main__":

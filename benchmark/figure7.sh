@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Prints the commands that make the data of Figure 7, a run each: 8 tasks, 4 algorithms, 10 seeds.
-#     benchmark/figure7.sh | benchmark/local.sh && python benchmark/figure7.py runs/figure7/*
+#     benchmark/figure7.sh | benchmark/local.sh &&
+#         python benchmark/figure7.py runs/figure7/* --output figure7.png
 #     benchmark/figure7.sh --tasks Hopper-v4,Ant-v4 --algorithms td3,d3g --seeds 1,2,3 --total-timesteps 300000
 # The three selections are the printer's own; further arguments are passed on to every run.
-set -euo pipefail
+set -euo pipefail -f
 
 tasks=HalfCheetah-v4,Hopper-v4,Walker2d-v4,Ant-v4,Humanoid-v4,InvertedPendulum-v4,InvertedDoublePendulum-v4,Reacher-v4
 algorithms=td3,ddpg,d3g,d3g_no_cycle
@@ -13,13 +14,18 @@ fail() { echo "error: $*" >&2; exit 2; }
 
 passed=()
 while [ $# -gt 0 ]; do
-    case $1 in
+    name=${1%%=*} name=${name//_/-}
+    case $name in
         --tasks | --algorithms | --seeds)
-            [ -n "${2-}" ] || fail "$1: must be followed by its values, separated by commas"
-            declare "${1#--}=$2"
-            shift ;;
-        --env-id | --env-id=* | --algorithm | --algorithm=* | --seed | --seed=* | --run-dir | --run-dir=*)
-            fail "$1: is chosen for each run; select with --tasks, --algorithms and --seeds" ;;
+            value=${2-}
+            if [[ $1 = *=* ]]; then value=${1#*=}; elif [ $# -gt 1 ]; then shift; fi
+            [ -n "${value//,/}" ] || fail "$name: must be followed by its value, or values separated by commas"
+            declare "${name#--}=$value" ;;
+        --env-id | --algorithm | --seed | --run-dir | --resume)
+            fail "$name: is chosen for each run; select with --tasks, --algorithms and --seeds" ;;
+        -h | --help)
+            sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
+            exit ;;
         *) passed+=("$1") ;;
     esac
     shift

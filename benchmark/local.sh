@@ -13,102 +13,127 @@ fail() { echo "error: $*" >&2; exit 2; }
 workers=$(nproc)
 while [ $# -gt 0 ]; do
     case $1 in
-        --workers) workers=${2-} && shift ;;
-        --workers=*) workers=${1#*=} ;;
+        --workers) workers=${2-} ;;
         *) fail "$1: must be --workers N, with the commands on standard input" ;;
     esac
-    [ $# -gt 0 ] && shift
+    shift $(($# > 1 ? 2 : 1))
 done
 [[ $workers =~ ^[1-9][0-9]*$ ]] || fail "--workers $workers: must be a whole number, at least 1"
 [ ! -t 0 ] || fail "standard input: must be commands, one per line, as benchmark/figure7.sh prints them"
-mapfile -t lines < <(grep -v -e '^[[:space:]]*$' -e '^#')
-total=$(printf '%s\n' "${lines[@]}" | grep -c -v -x wait)
-[ ${#lines[@]} -gt 0 ] || fail "standard input: must be commands, one per line, has none"
+mapfile -t lines < <(sed -e 's/[[:space:]]*$//' -e '/^#/d' -e '/^$/d')
 mkdir -p runs/logs || fail "runs/logs: must be a folder to write to"
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
-# Every run tells its number and exit status here when it has ended
-pipe=$(mktemp -u)
-mkfifo "$pipe"
-exec 3<>"$pipe"
-rm "$pipe"
+# By line: the run's folder, or else the command; its log
+names=() logs=() total=0
+for i in "${!lines[@]}"; do
+    line=${lines[i]} name=${lines[i]} key=$(cksum <<<"${lines[i]}")
+    [ "$line" != wait ] && ((++total))
+    if [[ $line =~ --run-dir\ ([^\ ]+) ]]; then
+        name=${BASH_REMATCH[1]} key=
+        [[ $line =~ --variants\ ([^\ ]+)\ --seed\ ([0-9]+) ]] && name+=/${BASH_REMATCH[1]}/seed${BASH_REMATCH[2]} # gridworld
+    fi
+    names[i]=$name
+    logs[i]=runs/logs/$(tr -c 'A-Za-z0-9_.-' _ < <(printf %s "${name#runs/}") | cut -c 1-150)${key:+.${key% *}}.log
+done
+((total)) || fail "standard input: must be commands, one per line, has none"
 
-names=() logs=() starts=() was_complete=() failures=() # the first four by the number of the run
-started=0 ended=0 running=0 stopped=0 timed=0 seconds=0 signals=0 interrupted=0
+# From here on no command substitution: bash 5.2 cannot run a trap while it parses one. The trap only counts.
+signals=0 interrupted=0
+trap '((++signals)); interrupted=130' INT
+trap '((++signals)); interrupted=143' TERM
+trap '((++signals)); interrupted=129' HUP
+trap : PIPE             # standard output may be gone before the runs are
+exec 3<> <(:)           # nothing ever comes from here, so that reading it with a time limit waits without a process
+processes=() starts=() sent=() fresh=() # of the runs that live, by line
+failed=() started=0 ended=0 stopped=0 timed=0 seconds=0 said=0
 
-say() { echo "[$(date +%T)] $*"; }
+say() { printf "[%(%T)T] $1\n" -1 "${@:2}"; }
 
-clock() { printf '%d:%02d:%02d' $(($1 / 3600)) $(($1 / 60 % 60)) $(($1 % 60)); }
-
-stop() {
-    interrupted=$1
-    ((++signals == 1)) && say "stopping $running runs, each after its checkpoint; once more stops them at once"
-    for group in $(jobs -p); do kill -$( ((signals > 2)) && echo KILL || echo TERM) -- "-$group" 2>/dev/null; done
-    ((signals > 2)) && exit "$interrupted"
-}
-trap 'stop 130' INT
-trap 'stop 143' TERM HUP
+clock() { printf -v "$1" '%d:%02d:%02d' $(($2 / 3600)) $(($2 / 60 % 60)) $(($2 % 60)); }
 
 start() {
-    local line=$1 n=$((++started)) run_dir=""
-    [[ $line =~ --run-dir[=\ ]([^ ]+) ]] && run_dir=${BASH_REMATCH[1]}
-    names[n]=${run_dir:-$line}
-    logs[n]=runs/logs/$(tr -c 'A-Za-z0-9_.\n-' _ <<<"${names[n]#runs/}" | cut -c 1-150).$(cksum <<<"$line" | cut -d ' ' -f 1).log
-    was_complete[n]=$([ -e "$run_dir/model.pt" ] && echo 1 || echo 0)
-    starts[n]=$SECONDS
-    ((++running))
-    say "start $n/$total: ${names[n]}"
+    local i=$1
+    ((++started))
+    say "start %d/%d: %s" $started $total "${names[i]}"
+    fresh[i]=1 # what is complete already tells nothing about the time that runs take
+    [ -e "${names[i]}/model.pt" ] && fresh[i]=0
     (
-        trap : INT TERM HUP # the run gets the signal too, and this waits for it
-        (
-            # The log stays locked as long as the run lives, so that a second launch does not write to the same folder.
-            exec 9>>"${logs[n]}" </dev/null 3>&-
-            flock --nonblock 9 || { echo "error: the run that this log is of has not ended" >&9; exit 2; }
-            exec >&9 2>&1
-            echo "# $(date '+%F %T') $line"
-            exec bash -c "$line"
-        )
-        echo "$n $?" >&3
+        # The log stays locked as long as the run lives, so that a second launch does not write to the same folder.
+        exec 9>>"${logs[i]}" </dev/null 3>&-
+        flock --nonblock 9 || { echo "error: the run that this log is of has not ended" >&9; exit 2; }
+        exec >&9 2>&1
+        printf '# %(%F %T)T %s\n' -1 "${lines[i]}"
+        exec bash -c "${lines[i]}"
     ) &
+    processes[i]=$! starts[i]=$SECONDS sent[i]=0
 }
 
-# Waits for one run to end, and says how it did
-reap() {
-    local n status took left rest=0 about=""
-    read -r n status <&3 || return # a signal came
-    took=$((SECONDS - starts[n]))
-    unset "starts[$n]"
-    ((--running))
+# Says how a run ended, of which no process is left
+finish() {
+    local i=$1 status took left rest=0 about="" x
+    wait "${processes[i]}" 2>/dev/null
+    status=$?
+    ((x = SECONDS - starts[i]))
+    clock took $x
+    unset "processes[$i]" "starts[$i]"
     if ((status == 0)); then
-        ((++ended))
-        ((was_complete[n])) || ((++timed, seconds += took)) # what was complete before tells no time
-        left=$((total - ended - ${#failures[@]} - stopped))
+        ((++ended, timed += fresh[i], seconds += fresh[i] * x, left = total - ended - stopped - ${#failed[@]}))
         if ((timed && left)); then
             ((rest = seconds * left / timed))
             for x in "${starts[@]}"; do ((rest -= SECONDS - x)); done
-            ((rest > 0)) || rest=0
-            about=", about $(clock $((rest / (left < workers ? left : workers))))"
+            clock rest $((rest > 0 ? rest / (left < workers ? left : workers) : 0))
+            about=", about $rest"
         fi
-        say "ended $ended/$total in $(clock $took), $left left$about: ${names[n]}"
+        say "ended %d/%d in %s, %d left%s: %s" $ended $total "$took" $left "$about" "${names[i]}"
     elif ((interrupted && status > 128)); then
         ((++stopped))
-        say "stopped after $(clock $took): ${names[n]}"
+        say "stopped after %s: %s" "$took" "${names[i]}"
     else
-        failures+=("$(echo "status $status: ${logs[n]} ends with" && tail -n 5 "${logs[n]}" | sed 's/^/    /')")
-        say "failed with status $status after $(clock $took): ${names[n]}"
+        failed[i]=$status
+        say "failed with status %d after %s: %s" $status "$took" "${names[i]}"
     fi
 }
 
-for line in "${lines[@]}"; do
-    limit=$workers
-    [ "$line" = wait ] && limit=1
-    while ((running >= limit)); do reap; done
-    ((interrupted)) && break
-    if [ "$line" != wait ]; then start "$line"; elif ((${#failures[@]})); then break; fi
-done
-while ((running)); do reap; done
+# Passes signals on, one at a time, and sees which runs have ended
+look() {
+    local i signal
+    if ((signals && !said)); then
+        said=1
+        say "stopping %d runs, each after its checkpoint; once more stops them at once" ${#processes[@]}
+    fi
+    for i in "${!processes[@]}"; do
+        if ((sent[i] < signals)); then
+            signal=TERM
+            ((++sent[i] > 2)) && signal=KILL
+            kill -$signal -- "-${processes[i]}" 2>/dev/null
+        fi
+        kill -0 -- "-${processes[i]}" 2>/dev/null || finish "$i"
+    done
+    ((${#processes[@]})) && read -r -t 0.2 -u 3
+}
 
-say "$ended of $total ended well, ${#failures[@]} failed, $stopped stopped, $((total - started)) not started"
-((${#failures[@]})) && printf '%s\n' "${failures[@]}"
+for i in "${!lines[@]}"; do
+    limit=$workers
+    [ "${lines[i]}" = wait ] && limit=1
+    while ((${#processes[@]} >= limit)); do look; done
+    ((signals)) && break
+    if [ "${lines[i]}" != wait ]; then
+        start "$i"
+    else
+        ((${#failed[@]})) && break
+        timed=0 seconds=0 # the next stage is of other runs
+    fi
+done
+while ((${#processes[@]})); do look; done
+
+trap '' INT TERM HUP
+say "%d of %d ended well, %d failed, %d stopped, %d not started" \
+    $ended $total ${#failed[@]} $stopped $((total - started))
+for i in "${!failed[@]}"; do
+    echo "status ${failed[i]}: ${lines[i]}"
+    echo "    ${logs[i]} ends with"
+    tail -n 5 "${logs[i]}" | sed 's/^/    | /'
+done
 ((interrupted)) && exit "$interrupted"
-((${#failures[@]} == 0))
+((ended == total))

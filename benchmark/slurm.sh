@@ -5,7 +5,7 @@
 #     benchmark/figure7.sh | benchmark/slurm.sh --limit 100 --partition cpu --time 2-0 --mem 4G
 # Everything is in runs/slurm/{time}: the commands, a log per command and, when all is over, report.txt, which says what
 # failed. A preempted or requeued run gets SIGTERM, writes its checkpoint and goes on from it when Slurm starts it again.
-# After a failure or a time limit the same command line again does so. Submit from a folder that all nodes share.
+# After a failure or a time limit the same command line again does so, once report.txt is there. Submit from a folder that all nodes share.
 set -euo pipefail
 
 fail() { echo "error: $*" >&2; exit 2; }
@@ -23,8 +23,8 @@ done
 [[ $limit =~ ^[1-9][0-9]*$ ]] || fail "--limit $limit: must be a whole number, at least 1"
 command -v sbatch >/dev/null || fail "sbatch: must be installed; on a single machine benchmark/local.sh does the same"
 [ ! -t 0 ] || fail "standard input: must be commands, one per line, as benchmark/figure7.sh prints them"
-commands=$(grep -v -e '^[[:space:]]*$' -e '^#' || true)
-grep -q -v -x wait <<<"$commands" || fail "standard input: must be commands, one per line, has none"
+commands=$(sed -e 's/[[:space:]]*$//' -e '/^#/d' -e '/^$/d')
+[ -n "${commands//wait/}" ] && grep -q -v -x wait <<<"$commands" || fail "standard input: must be commands, one per line, has none"
 
 folder=runs/slurm/$(date +%Y-%m-%d_%H-%M-%S)_$$
 mkdir -p "$folder" || fail "$folder: must be a folder that can be written to"
@@ -37,6 +37,7 @@ cat >"$folder/task.sh" <<'END'
 trap : TERM
 line=$(sed -n "${SLURM_ARRAY_TASK_ID}p" "$1.txt")
 echo "# $(date '+%F %T') $(hostname), restart ${SLURM_RESTART_COUNT:-0}: $line"
+rm -f "$1.$SLURM_ARRAY_TASK_ID.status" # of an earlier start
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 bash -c "$line" &
 wait $!
@@ -68,14 +69,14 @@ for ((k = 1; ; k++)); do
     stage=$folder/stage$k
     [ -e "$stage.txt" ] || break
     n=$(wc -l <"$stage.txt")
-    job=$(sbatch --parsable --job-name="stage$k" --array="1-$n%$limit" --cpus-per-task=1 --requeue --open-mode=append \
-        --output="$stage.%a.log" --kill-on-invalid-dep=yes "${dependency[@]}" "${options[@]}" "$folder/task.sh" "$stage") ||
+    job=$(sbatch --cpus-per-task=1 --requeue "${options[@]}" --parsable --job-name="stage$k" --array="1-$n%$limit" \
+        --open-mode=append --output="$stage.%a.log" --kill-on-invalid-dep=yes "${dependency[@]}" "$folder/task.sh" "$stage") ||
         fail "sbatch did not take stage $k, see above${jobs[*]:+; before it were submitted: ${jobs[*]}}"
     jobs+=("${job%%;*}")
     dependency=("--dependency=afterok:${job%%;*}")
     echo "stage $k: $n runs, job ${job%%;*}, logs $stage.*.log"
 done
-job=$(sbatch --parsable --job-name=report --cpus-per-task=1 --output="$folder/report.txt" \
-    --dependency="afterany$(printf ':%s' "${jobs[@]}")" "${options[@]}" "$folder/report.sh" "$folder") ||
+job=$(sbatch --cpus-per-task=1 "${options[@]}" --parsable --job-name=report --output="$folder/report.txt" \
+    --dependency="afterany$(printf ':%s' "${jobs[@]}")" "$folder/report.sh" "$folder") ||
     fail "sbatch did not take the report, see above; before it were submitted: ${jobs[*]}"
 echo "report: job ${job%%;*}, $folder/report.txt"

@@ -42,7 +42,7 @@ class Args:
     """Measure the loops of all scripts and print a table."""
 
     passes: int = 1000
-    """passes per measurement, after half as many that warm up"""
+    """passes per measurement"""
     repeats: int = 3
     """measurements of each loop, all loops in turn"""
     num_threads: int = 1
@@ -159,11 +159,11 @@ def main(args: Args) -> None:
         ),
         "d3g_from_obs.py: inverse dynamics": (
             (d3g_from_obs.D3G, "update_inverse_dynamics"),
-            lambda n: -np.subtract(*rounds(d3g_from_obs, offline_updates=1, inverse_updates=n, **here)[1:]),
+            lambda n: np.diff(rounds(d3g_from_obs, offline_updates=1, inverse_updates=n, **here))[1],
         ),
         "bco_baseline.py: policy": (
             (bco_baseline.BCO, "update_policy"),
-            lambda n: -np.subtract(*rounds(bco_baseline, policy_updates=n, inverse_updates=1, **here)[1:]),
+            lambda n: np.diff(rounds(bco_baseline, policy_updates=n, inverse_updates=1, **here))[1],
         ),
     }
     theirs = find_spec("stable_baselines3") is not None

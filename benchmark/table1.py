@@ -82,11 +82,13 @@ def read_data(folder: Path, args: dict) -> dict[str, float] | None:
 
 def main(args: Args) -> None:
     """Write the Markdown table and the CSV files."""
+    if args.output and args.output.suffix != ".md":
+        fail(f"--output {args.output}: must end in .md")
     if not args.run_dirs:
         fail("RUN_DIRS: must be at least one folder of a run")
     infos, cells = {}, {}
     evaluations = [["task", "randomness", "algorithm", "seed", "evaluation", "step", "return_mean"]]
-    for run_dir in args.run_dirs:
+    for run_dir in dict.fromkeys(args.run_dirs):
         info, curve, is_complete = read_run(run_dir)
         of = info["args"]
         algorithm = algorithm_of(run_dir, of)
@@ -132,7 +134,10 @@ def main(args: Args) -> None:
     words = [["task", "% random", "data (mean return)", "data, paper"]]
     words[0] += [x for name in ALGORITHMS for x in (f"{name} (IQM; seeds)", f"{name}, paper")]
     for (task, randomness), algorithms in sorted(cells.items()):
-        first = next(iter(next(iter(algorithms.values()))))
+        of_cell = [run_dir for runs in algorithms.values() for run_dir in runs]
+        kept = ("demonstrator", "dataset_size", "dataset_seed")  # one data set for all of them
+        check_equal({run_dir: {name: infos[run_dir]["args"][name] for name in kept} for run_dir in of_cell})
+        first = of_cell[0]
         data = read_data(args.datasets, infos[first]["args"])
         paper = PAPER.get((task.rpartition("-v")[0], randomness), ("",) * 3)
         words.append([task, f"{100 * randomness:g}", "", paper[0]])

@@ -68,7 +68,8 @@ def test_figure7_curves_are_means_over_seeds_cut_to_the_common_step(tmp_path, mo
         write_run(tmp_path / "1", [0, 10, 30, 50], cycle=True),
         write_run(tmp_path / "2", [0, 30, 40], cycle=True, complete=False),
         write_run(tmp_path / "3", [5, 5, 5], cycle=False),
-        write_run(tmp_path / "4", [1, 2], env_id="Ant-v4", algorithm="td3", complete=False),
+        write_run(tmp_path / "4", [1, 2], env_id="Ant-v4", algorithm="td3", complete=False, versions={"torch": "0"}),
+        write_run(tmp_path / "5", [], env_id="Ant-v4", algorithm="td3", complete=False),
     ]
     kept = []
     monkeypatch.setattr(figure7.plt, "close", kept.append)
@@ -93,10 +94,11 @@ def test_figure7_curves_are_means_over_seeds_cut_to_the_common_step(tmp_path, mo
         f"{runs[1]}: D3G on Hopper-v4, best evaluation 40.0 at step 10000; not complete, at step 10000: in no table",
         f"{runs[2]}: D3G\u207b on Hopper-v4, best evaluation 5.0 at step 0",
         f"{runs[3]}: TD3 on Ant-v4, best evaluation 2.0 at step 5000; not complete, at step 5000: in no table",
+        f"{runs[4]}: TD3 on Ant-v4, not complete, no evaluation yet: left out",
+        "table of Hopper-v4: cut to step 10000, which all its runs have reached",
         "D3G on Hopper-v4: cut to step 10000, which all its runs have reached",
         f"figure: {tmp_path / 'out.png'}",
-        "table of Hopper-v4: cut to step 10000, which all its runs have reached",
-        *(f"table: {tmp_path / name}" for name in ("out.md", "out.csv", "out_evaluations.csv")),
+        *(f"table: {tmp_path / name}" for name in ("out_evaluations.csv", "out.md", "out.csv")),
     ]
     picture = imageio.imread(tmp_path / "out.png")
     assert picture.shape[1] > 900
@@ -106,6 +108,7 @@ def test_figure7_curves_are_means_over_seeds_cut_to_the_common_step(tmp_path, mo
         ("D3G\u207b", "1"),
     ]
     assert len(read_csv(tmp_path / "out_evaluations.csv")) == 4 + 3 + 3 + 2
+    assert "torch 2.13.0." in (tmp_path / "out.md").read_text()
 
 
 def test_figure7_tables_of_known_answers(tmp_path, capsys):
@@ -148,7 +151,7 @@ def test_figure7_tables_of_known_answers(tmp_path, capsys):
         (None, "RUN_DIRS: must be at least one folder of a run"),
         ({"tau": 0.1}, "{1}: must have --tau 0.5 like {0}, has 0.1"),
         ({"seed": 0}, "{1}: must be of another seed than {0}, has 0 too"),
-        ({"every": 1000}, "TD3 on Hopper-v4: all its runs must have been evaluated at the same steps"),
+        ({"every": 1000}, "table of Hopper-v4: all its runs must have been evaluated at the same steps"),
         ({"algorithm": None}, "{1}: must be a run of d3g_continuous.py or td3_baseline.py, is one of x"),
         ("", "{1}: must be the folder of a run: ValueError"),
         ("step,return_mean\n0,1\n", "{1}: must be the folder of a run: ValueError"),
@@ -233,10 +236,13 @@ def test_table1_of_known_answers(tmp_path, monkeypatch, capsys):
         write_round(tmp_path, 4, [3, 3], complete=False, rounds=3, **BCO),
         write_round(tmp_path, 5, [2, 4, 3], **expert, **BCO),
         write_round(tmp_path, 6, [-4, -5, -6], task="Reacher-v4", **D3G),
+        write_round(tmp_path, 7, [], complete=False, rounds=3, **D3G),
     ]
+    (runs[6] / "evaluations.csv").unlink()  # as a run is in its offline phase
     table1.main(table1.Args(tuple(runs), tmp_path / "out.md"))
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"{runs[3]}: not complete, 2 of 3 evaluations: left out"
+    assert said.pop(1) == f"{runs[6]}: not complete, 0 of 3 evaluations: left out"
     assert said[1] == "all runs: cut to 3 evaluations, which all have"
     assert said[2].startswith("Reacher-v4, randomness 1.0: no score of the data: ")
     assert said[3:] == [f"table: {tmp_path / name}" for name in ("out.md", "out.csv", "out_evaluations.csv")]
@@ -278,6 +284,7 @@ def test_table1_has_the_papers_numbers():
         ({"complete": False}, "RUN_DIRS: must be at least one complete run, all are incomplete"),
         ({"seed": 0}, "{1}: must be of another seed than {0}, has 0 too"),
         ({"offline_updates": 9}, "{1}: must have --offline-updates 150000 like {0}, has 9"),
+        ({"dataset_seed": 3}, "{1}: must have --dataset-seed 0 like {0}, has 3"),
         ({"dataset": "a.npz"}, "{1}: must have learned from a collected data set, not from --dataset a.npz"),
         (
             {"data": "[]"},

@@ -130,7 +130,7 @@ def test_the_scripts_take_every_printed_command():
             resolved = tyro.cli(scripts[script].Args, args=args)
             assert python == "python"
             assert resolved.resume or resolved.collect_only
-            assert str(resolved.seed) in (line.split("__")[-1].split()[0], "1")
+            assert resolved.run_dir is None or "experts" in line or resolved.run_dir.endswith(f"__{resolved.seed}")
             seen.add(script)
     assert seen == set(scripts)
 
@@ -138,7 +138,11 @@ def test_the_scripts_take_every_printed_command():
 @pytest.mark.parametrize(
     ("script", "args", "error"),
     [
-        ("figure7.sh", "--seeds", "--seeds: must be followed by its values, separated by commas"),
+        ("figure7.sh", "--seeds", "--seeds: must be followed by its value, or values separated by commas"),
+        ("figure7.sh", "--seeds=,", "--seeds: must be followed by its value, or values separated by commas"),
+        ("figure7.sh", "--env_id=Ant-v4", "--env-id: is chosen for each run; select with --tasks, --algorithms and"),
+        ("local.sh", None, "standard input: must be commands, one per line, has none"),
+        ("slurm.sh", None, "standard input: must be commands, one per line, has none"),
         ("figure7.sh", "--seeds 1,x", "--seeds 1,x: must be whole numbers, separated by commas"),
         (
             "figure7.sh",
@@ -159,13 +163,20 @@ def test_the_scripts_take_every_printed_command():
 )
 def test_bad_input(script, args, error, folder):
     before = set(folder.iterdir())
+    environment = ENVIRONMENT
+    if script == "slurm.sh":  # one that would submit anything
+        (folder / "tools").mkdir()
+        (folder / "tools" / "sbatch").symlink_to("/bin/true")
+        environment = ENVIRONMENT | {"PATH": f"{folder / 'tools'}:{ENVIRONMENT['PATH']}"}
+        before.add(folder / "tools")
     if error is None:
         assert len(call(script, *args.split()).splitlines()) == 2 + 1 + 10 + 1 + 2 * 5 * 2 * 2
     else:
-        said = call(script, *args.split(), status=2)
+        stdin = "" if args else "wait\n# a remark\n"
+        said = call(script, *(args or "").split(), stdin=stdin, status=2, env=environment)
         assert said.startswith(f"error: {error}")
         assert said.count("\n") == 1
-    assert set(folder.iterdir()) == before
+    assert {path for path in folder.iterdir() if path.name != "runs"} == before
 
 
 # ------------------------------------------------------------------------------------------------------- local.sh
@@ -207,9 +218,10 @@ def test_local_reports_failures_and_holds_up_what_depends(folder):
     assert not (folder / "never").exists()
     summary = out.splitlines()
     start = next(i for i, line in enumerate(summary) if "1 of 4 ended well, 2 failed, 0 stopped, 1 not started" in line)
-    assert re.fullmatch(r"status 3: runs/logs/echo_some\S+\.log ends with", summary[start + 1])
-    assert summary[start + 3 : start + 5] == ["    some words", "    last words"]
-    assert re.fullmatch(r"status 137: runs/logs/kill\S+\.log ends with", summary[start + 5])
+    assert summary[start + 1] == f"status 3: {lines[0]}"
+    assert re.fullmatch(r"    runs/logs/echo_some\S+\.log ends with", summary[start + 2])
+    assert summary[start + 3 : start + 6] == [summary[start + 3], "    | some words", "    | last words"]
+    assert summary[start + 6] == "status 137: kill -9 $$"
 
 
 def launch(lines, *args):
@@ -254,30 +266,57 @@ def test_local_is_interrupted_and_continues(folder):
     assert "1 of 1 ended well, 0 failed" in call("local.sh", stdin=lines[0])  # all is there
     assert_same_run(runs[0], reference)
     assert [evaluations(run)[-1][0] for run in runs] == ["3000"] * 3
-    (log,) = (folder / "runs" / "logs").glob("figure7_InvertedPendulum-v4__td3__1.*.log")
+    (log,) = (folder / "runs" / "logs").glob("figure7_InvertedPendulum-v4__td3__1.log")
     text = log.read_text()
     assert text.count(f" {lines[0]}\n") == 3
     assert "stopped at step" in text
     assert text.splitlines()[-1].endswith("is complete")
 
 
-@pytest.mark.parametrize(("times", "seconds"), [(2, 5), (3, 5)])
-def test_local_stops_at_once_when_told_again(folder, times, seconds):
-    """The second signal reaches the runs, the third ends what ignores signals."""
-    second = "import signal, sys, time; n = []; f = lambda *_: n.append(1) or len(n) > 1 and sys.exit(143)"
-    handler = "f" if times == 2 else "signal.SIG_IGN"
+@pytest.mark.parametrize("signals", [1, 2, 3])
+def test_local_passes_every_signal_on_once(folder, signals):
+    """The run counts its SIGTERMs: one for one, two for two; a third signal kills it. It is waited for to its end."""
     (folder / "run.py").write_text(
-        f"{second}\nsignal.signal(signal.SIGTERM, {handler})\nopen('ready', 'w')\ntime.sleep(60)"
+        "import pathlib, signal, time\ncount = []\n"
+        "def handle(*_):\n    count.append(1)\n    pathlib.Path('count').write_text(str(len(count)))\n"
+        "signal.signal(signal.SIGTERM, handle)\npathlib.Path('ready').touch()\nend = time.time() + 3\n"
+        "while time.time() < end: time.sleep(0.05)\npathlib.Path('over').touch()\nraise SystemExit(143)\n"
     )
-    child = launch(["python run.py; touch after"])
+    child = launch(
+        ["python run.py; touch after", "touch never"], "--workers", "1"
+    )  # a shell between, which dies at once
     wait_for((folder / "ready").exists)
-    started = time.monotonic()
-    for _ in range(times):
+    for _ in range(signals):
         os.kill(child.pid, signal.SIGTERM)
-        time.sleep(0.3)
+        time.sleep(0.5)
     assert child.wait(60) == 143
-    assert time.monotonic() - started < seconds
-    assert not subprocess.run(["pgrep", "-f", f"python {folder}/run.py"], capture_output=True).stdout
+    assert (folder / "count").read_text() == str(min(signals, 2))
+    assert (folder / "over").exists() == (signals < 3)
+    assert not (folder / "after").exists()
+    assert not (folder / "never").exists()
+
+
+def test_local_misses_no_signal_while_it_starts_runs(folder):
+    """Wherever in the start of six runs the signal comes, none of them lives on and the status is the signal's."""
+    for delay in (0.0, 0.01, 0.02, 0.03, 0.05, 0.08):
+        child = launch([f"sleep 60.{k}" for k in range(6)], "--workers", "6")
+        assert "start 1/6" in child.stdout.readline()
+        time.sleep(delay)
+        started = time.monotonic()
+        child.terminate()
+        out = child.stdout.read()
+        assert child.wait(30) == 143
+        assert time.monotonic() - started < 10
+        assert "0 of 6 ended well, 0 failed" in out
+
+
+def test_local_stops_its_runs_when_nobody_reads_it(folder):
+    child = launch(["sleep 61"])
+    child.stdout.readline()
+    child.stdout.close()
+    child.send_signal(signal.SIGINT)
+    assert child.wait(30) == 130
+    assert not subprocess.run(["pgrep", "-x", "-f", "sleep 61"], capture_output=True).stdout
 
 
 # ----------------------------------------------------------------------------------------------------------- slurm
