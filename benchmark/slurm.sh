@@ -5,7 +5,8 @@
 #     benchmark/figure7.sh | benchmark/slurm.sh --limit 100 --partition cpu --time 2-0 --mem 4G
 # Everything is in runs/slurm/{time}: the commands, a log per command and, when all is over, report.txt, which says what
 # failed. A preempted or requeued run gets SIGTERM, writes its checkpoint and goes on from it when Slurm starts it again.
-# After a failure or a time limit the same command line again does so, once report.txt is there. Submit from a folder that all nodes share.
+# After a failure or a time limit the same command line again does so, once report.txt is there. Submit from a folder
+# that all nodes share.
 set -euo pipefail
 
 fail() { echo "error: $*" >&2; exit 2; }
@@ -24,7 +25,7 @@ done
 command -v sbatch >/dev/null || fail "sbatch: must be installed; on a single machine benchmark/local.sh does the same"
 [ ! -t 0 ] || fail "standard input: must be commands, one per line, as benchmark/figure7.sh prints them"
 commands=$(sed -e 's/[[:space:]]*$//' -e '/^#/d' -e '/^$/d')
-[ -n "${commands//wait/}" ] && grep -q -v -x wait <<<"$commands" || fail "standard input: must be commands, one per line, has none"
+grep -q -v -x -e wait -e '' <<<"$commands" || fail "standard input: must be commands, one per line, has none"
 
 folder=runs/slurm/$(date +%Y-%m-%d_%H-%M-%S)_$$
 mkdir -p "$folder" || fail "$folder: must be a folder that can be written to"
