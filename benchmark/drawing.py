@@ -153,6 +153,8 @@ def draw_curve(axis, x: np.ndarray, runs: np.ndarray, label: str, color: str, **
 
 def write(figure, output: Path) -> None:
     """Write a figure as a picture, and say where."""
+    if not output.suffix:
+        fail(f"--output {output}: must be the name of a picture with its ending, such as {output.name}.png")
     try:
         figure.savefig(output, dpi=120)
     except (OSError, ValueError) as error:

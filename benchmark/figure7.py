@@ -72,8 +72,51 @@ def measure(runs: np.ndarray) -> dict[str, np.ndarray]:
     return {"final": returns[:, -1], "best": returns.max(1), "area": area}
 
 
+def tabulate(tasks: dict, complete: set[Path]) -> tuple[list[list], list[list[str]]]:
+    """Return the rows of the CSV file and those of the Markdown table, of the complete runs of each task."""
+    measures = [f"{name}_{x}" for name in MEASURES for x in ("mean", "low", "high", "iqm")]
+    numbers = [["task", "algorithm", "seeds", "step", *measures]]
+    words = [["task", "step", "algorithm", "seeds", *(x for m in MEASURES for x in (f"{m}: mean [95%]", "IQM"))]]
+    for task, algorithms in tasks.items():
+        curves = {run_dir: x for of in algorithms.values() for run_dir, x in of.items() if run_dir in complete}
+        cut = dict(zip(curves, stack(f"table of {task}", curves), strict=True)) if curves else {}
+        for algorithm in (name for name in COLORS if cut.keys() & algorithms.get(name, {}).keys()):
+            runs = np.stack([cut[run_dir] for run_dir in algorithms[algorithm] if run_dir in cut])
+            step = f"{runs[0, -1, 0]:.0f}"
+            numbers.append([task, algorithm, len(runs), step])
+            words.append([task, f"{int(step):,}", algorithm, str(len(runs))])
+            for values in measure(runs).values():
+                low, high = bootstrap_interval(values[:, None])[:, 0].tolist()
+                mean, iqm = float(values.mean()), interquartile_mean(values)
+                numbers[-1] += [mean, low, high, iqm]
+                words[-1] += [f"{mean:.1f} [{low:.1f}, {high:.1f}]" if len(runs) > 1 else f"{mean:.1f}", f"{iqm:.1f}"]
+    return numbers, words
+
+
+def draw(tasks: dict) -> plt.Figure:
+    """Draw one panel per task, one curve with its band per algorithm."""
+    columns = min(len(tasks), 4)
+    figure_rows = -(-len(tasks) // columns)
+    size = (4.2 * columns, 3.2 * figure_rows)
+    figure, axes = plt.subplots(figure_rows, columns, figsize=size, squeeze=False, layout="constrained")
+    for axis, (task, algorithms) in zip(axes.flat, tasks.items(), strict=False):
+        for algorithm in (name for name in COLORS if name in algorithms):
+            runs = stack(f"{algorithm} on {task}", algorithms[algorithm])
+            label = f"{algorithm} ({len(runs)} seed{'s' if len(runs) > 1 else ''})"
+            draw_curve(axis, runs[0, :, 0], runs[:, :, 1], label, COLORS[algorithm])
+        axis.set_title(task)
+        axis.set_xlabel("environment steps")
+        axis.set_ylabel("mean return of an evaluation")
+        axis.ticklabel_format(axis="x", style="sci", scilimits=(0, 4), useMathText=True)
+        axis.grid(alpha=0.3)
+        axis.legend(frameon=False)
+    for axis in list(axes.flat)[len(tasks) :]:
+        axis.axis("off")
+    return figure
+
+
 def main(args: Args) -> None:
-    """Draw one panel per task, and write the PNG and the tables."""
+    """Read the runs, and write the PNG and the tables."""
     if not args.run_dirs:
         fail("RUN_DIRS: must be at least one folder of a run")
     output = args.output or args.run_dirs[0] / "figure7.png"
@@ -100,41 +143,8 @@ def main(args: Args) -> None:
             check_equal({run_dir: infos[run_dir]["args"] for run_dir in curves}, ("total_timesteps",))
             check_seeds({run_dir: infos[run_dir]["args"] for run_dir in curves})
 
-    measures = [f"{name}_{x}" for name in MEASURES for x in ("mean", "low", "high", "iqm")]
-    numbers = [["task", "algorithm", "seeds", "step", *measures]]
-    words = [["task", "step", "algorithm", "seeds", *(x for m in MEASURES for x in (f"{m}: mean [95%]", "IQM"))]]
-    for task, algorithms in tasks.items():
-        curves = {run_dir: x for of in algorithms.values() for run_dir, x in of.items() if run_dir in complete}
-        cut = dict(zip(curves, stack(f"table of {task}", curves), strict=True)) if curves else {}
-        for algorithm in (name for name in COLORS if cut.keys() & algorithms.get(name, {}).keys()):
-            runs = np.stack([cut[run_dir] for run_dir in algorithms[algorithm] if run_dir in cut])
-            step = f"{runs[0, -1, 0]:.0f}"
-            numbers.append([task, algorithm, len(runs), step])
-            words.append([task, f"{int(step):,}", algorithm, str(len(runs))])
-            for values in measure(runs).values():
-                low, high = bootstrap_interval(values[:, None])[:, 0].tolist()
-                mean, iqm = float(values.mean()), interquartile_mean(values)
-                numbers[-1] += [mean, low, high, iqm]
-                words[-1] += [f"{mean:.1f} [{low:.1f}, {high:.1f}]" if len(runs) > 1 else f"{mean:.1f}", f"{iqm:.1f}"]
-
-    columns = min(len(tasks), 4)
-    figure_rows = -(-len(tasks) // columns)
-    size = (4.2 * columns, 3.2 * figure_rows)
-    figure, axes = plt.subplots(figure_rows, columns, figsize=size, squeeze=False, layout="constrained")
-    for axis, (task, algorithms) in zip(axes.flat, tasks.items(), strict=False):
-        for algorithm in (name for name in COLORS if name in algorithms):
-            runs = stack(f"{algorithm} on {task}", algorithms[algorithm])
-            label = f"{algorithm} ({len(runs)} seed{'s' if len(runs) > 1 else ''})"
-            draw_curve(axis, runs[0, :, 0], runs[:, :, 1], label, COLORS[algorithm])
-        axis.set_title(task)
-        axis.set_xlabel("environment steps")
-        axis.set_ylabel("mean return of an evaluation")
-        axis.ticklabel_format(axis="x", style="sci", scilimits=(0, 4), useMathText=True)
-        axis.grid(alpha=0.3)
-        axis.legend(frameon=False)
-    for axis in list(axes.flat)[len(tasks) :]:
-        axis.axis("off")
-    write(figure, output)
+    numbers, words = tabulate(tasks, complete)
+    write(draw(tasks), output)
     write_csv(output.with_name(f"{output.stem}_evaluations.csv"), evaluations)
     if not complete:
         print("no table: no run is complete")

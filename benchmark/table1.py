@@ -80,6 +80,69 @@ def read_data(folder: Path, args: dict) -> dict[str, float] | None:
         fail(f"{folder / name}.json: must have the score and the mean return of a data set: {error!r}")
 
 
+def describe(infos: dict[Path, dict], n: int) -> str:
+    """The caption: the budget and the versions of the runs, which must have one budget per algorithm."""
+    where = ("env_id", "randomness", "demonstrator", "rounds")
+    budget = []
+    for algorithm, kind in (("D3G", "offline_updates"), ("BCO", "policy_updates")):
+        if runs := {run_dir: info["args"] for run_dir, info in infos.items() if kind in info["args"]}:
+            check_equal(runs, where)
+            of = next(iter(runs.values()))
+            what = "updates offline" if algorithm == "D3G" else "updates of the policy a round"
+            budget.append(
+                f"{algorithm} {of[kind]:,} {what}, rounds of {of['steps_per_round']:,} steps and "
+                f"{of['inverse_updates']:,} updates of the inverse dynamics"
+            )
+    return (
+        f"The highest of {n} evaluations (the paper: of 100): mean ± population standard deviation over seeds (the "
+        "paper: 10); in brackets the interquartile mean (IQM), of three seeds or fewer the mean, and the seeds. "
+        f"Budget: {'; '.join(budget)}. The paper: 1,000,000 updates offline; 100 rounds, each network 10,000 updates. "
+        "Data: the highest of 100 evaluations of the policy that acted, in brackets the mean return of the data. "
+        f"Versions: {describe_versions(list(infos.values()))}."
+    )
+
+
+def tabulate(cells: dict, infos: dict[Path, dict], n: int, datasets: Path) -> tuple[list[list], list[list[str]]]:
+    """Return the rows of the CSV file and those of the Markdown table, a seed's score being the highest of n."""
+    numbers = [
+        [
+            "task",
+            "randomness",
+            "algorithm",
+            "seeds",
+            "evaluations",
+            "mean",
+            "std",
+            "iqm",
+            "data_score",
+            "data_mean_return",
+        ]
+    ]
+    words = [["task", "% random", "data (mean return)", "data, paper"]]
+    words[0] += [x for name in ALGORITHMS for x in (f"{name} (IQM; seeds)", f"{name}, paper")]
+    for (task, randomness), algorithms in sorted(cells.items()):
+        of_cell = [run_dir for runs in algorithms.values() for run_dir in runs]
+        kept = ("demonstrator", "dataset_size", "dataset_seed")  # one data set for all of them
+        check_equal({run_dir: {name: infos[run_dir]["args"][name] for name in kept} for run_dir in of_cell})
+        first = of_cell[0]
+        data = read_data(datasets, infos[first]["args"])
+        paper = PAPER.get((task.rpartition("-v")[0], randomness), ("",) * 3)
+        words.append([task, f"{100 * randomness:g}", "", paper[0]])
+        if data:
+            words[-1][2] = f"{data['score']:.1f} ({data['mean_return']:.1f})"
+        for algorithm, theirs in zip(ALGORITHMS, paper[1:], strict=True):
+            if not (runs := algorithms.get(algorithm)):
+                words[-1] += ["", theirs]
+                continue
+            check_seeds({run_dir: infos[run_dir]["args"] for run_dir in runs})
+            scores = np.array([curve[:n, 1].max() for curve in runs.values()])
+            mean, std, iqm = float(scores.mean()), float(scores.std()), interquartile_mean(scores)
+            words[-1] += [f"{mean:.1f} ± {std:.1f} ({iqm:.1f}; {len(scores)})", theirs]
+            numbers.append([task, randomness, algorithm, len(scores), n, mean, std, iqm])
+            numbers[-1] += [data["score"], data["mean_return"]] if data else ["", ""]
+    return numbers, words
+
+
 def main(args: Args) -> None:
     """Write the Markdown table and the CSV files."""
     if args.output and args.output.suffix != ".md":
@@ -106,60 +169,8 @@ def main(args: Args) -> None:
     n = min(rounds.values())
     if max(rounds.values()) > n:
         print(f"all runs: cut to {n} evaluations, which all have")
-    where = ("env_id", "randomness", "demonstrator", "rounds")
-    budget = []
-    for algorithm, kind in (("D3G", "offline_updates"), ("BCO", "policy_updates")):
-        if runs := {run_dir: info["args"] for run_dir, info in infos.items() if kind in info["args"]}:
-            check_equal(runs, where)
-            of = next(iter(runs.values()))
-            what = "updates offline" if algorithm == "D3G" else "updates of the policy a round"
-            budget.append(
-                f"{algorithm} {of[kind]:,} {what}, rounds of {of['steps_per_round']:,} steps and "
-                f"{of['inverse_updates']:,} updates of the inverse dynamics"
-            )
-    numbers = [
-        [
-            "task",
-            "randomness",
-            "algorithm",
-            "seeds",
-            "evaluations",
-            "mean",
-            "std",
-            "iqm",
-            "data_score",
-            "data_mean_return",
-        ]
-    ]
-    words = [["task", "% random", "data (mean return)", "data, paper"]]
-    words[0] += [x for name in ALGORITHMS for x in (f"{name} (IQM; seeds)", f"{name}, paper")]
-    for (task, randomness), algorithms in sorted(cells.items()):
-        of_cell = [run_dir for runs in algorithms.values() for run_dir in runs]
-        kept = ("demonstrator", "dataset_size", "dataset_seed")  # one data set for all of them
-        check_equal({run_dir: {name: infos[run_dir]["args"][name] for name in kept} for run_dir in of_cell})
-        first = of_cell[0]
-        data = read_data(args.datasets, infos[first]["args"])
-        paper = PAPER.get((task.rpartition("-v")[0], randomness), ("",) * 3)
-        words.append([task, f"{100 * randomness:g}", "", paper[0]])
-        if data:
-            words[-1][2] = f"{data['score']:.1f} ({data['mean_return']:.1f})"
-        for algorithm, theirs in zip(ALGORITHMS, paper[1:], strict=True):
-            if not (runs := algorithms.get(algorithm)):
-                words[-1] += ["", theirs]
-                continue
-            check_seeds({run_dir: infos[run_dir]["args"] for run_dir in runs})
-            scores = np.array([curve[:n, 1].max() for curve in runs.values()])
-            mean, std, iqm = float(scores.mean()), float(scores.std()), interquartile_mean(scores)
-            words[-1] += [f"{mean:.1f} ± {std:.1f} ({iqm:.1f}; {len(scores)})", theirs]
-            numbers.append([task, randomness, algorithm, len(scores), n, mean, std, iqm])
-            numbers[-1] += [data["score"], data["mean_return"]] if data else ["", ""]
-    caption = (
-        f"The highest of {n} evaluations (the paper: of 100): mean ± population standard deviation over seeds (the "
-        "paper: 10); in brackets the interquartile mean (IQM), of three seeds or fewer the mean, and the seeds. "
-        f"Budget: {'; '.join(budget)}. The paper: 1,000,000 updates offline; 100 rounds, each network 10,000 updates. "
-        "Data: the highest of 100 evaluations of the policy that acted, in brackets the mean return of the data. "
-        f"Versions: {describe_versions(list(infos.values()))}."
-    )
+    caption = describe(infos, n)
+    numbers, words = tabulate(cells, infos, n, args.datasets)
     output = args.output or args.run_dirs[0] / "table1.md"
     write_table(output, caption, words)
     write_csv(output.with_suffix(".csv"), numbers)

@@ -196,6 +196,22 @@ def test_figure7_refuses(change, error, tmp_path, capsys):
     assert not list(tmp_path.glob("out*"))
 
 
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("out", "must be the name of a picture with its ending, such as out.png"),
+        ("out.md", "must be a picture that can be written, such as out.png: Format"),
+    ],
+)
+def test_figure7_refuses_an_output_that_is_not_a_picture(name, error, tmp_path, capsys):
+    run = write_run(tmp_path / "0", [1, 2], algorithm="td3")
+    with pytest.raises(SystemExit) as stop:
+        figure7.main(figure7.Args((run,), tmp_path / name))
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: --output {tmp_path / name}: {error}")
+    assert not list(tmp_path.glob("out*"))
+
+
 def test_figure7_refuses_what_is_not_a_run(tmp_path):
     command = [sys.executable, ROOT / "benchmark" / "figure7.py", tmp_path]
     child = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
