@@ -21,7 +21,6 @@ done
 [[ $workers =~ ^[1-9][0-9]*$ ]] || fail "--workers $workers: must be a whole number, at least 1"
 [ ! -t 0 ] || fail "standard input: must be commands, one per line, as benchmark/figure7.sh prints them"
 mapfile -t lines < <(sed -e 's/[[:space:]]*$//' -e '/^#/d' -e '/^$/d')
-mkdir -p runs/logs || fail "runs/logs: must be a folder to write to"
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
 # By line: the run's folder, or else the command; its log
@@ -37,6 +36,7 @@ for i in "${!lines[@]}"; do
     logs[i]=runs/logs/$(tr -c 'A-Za-z0-9_.-' _ < <(printf %s "${name#runs/}") | cut -c 1-150)${key:+.${key% *}}.log
 done
 ((total)) || fail "standard input: must be commands, one per line, has none"
+mkdir -p runs/logs || fail "runs/logs: must be a folder to write to"
 
 # From here on no command substitution: bash 5.2 cannot run a trap while it parses one. The trap only counts.
 signals=0 interrupted=0
