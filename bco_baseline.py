@@ -1,29 +1,48 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = [
+#     "gymnasium[mujoco]==1.4.0",
+#     "mujoco==4.0.0",
+#     "numpy==2.4.6",
+#     "tensorboard==2.21.0",
+#     "torch==2.13.0",
+#     "tqdm==4.70.1",
+#     "tyro==1.0.17",
+# ]
+# ///
 """BCO, behavioural cloning from observation (Torabi et al., 2018): Table 1 of Edwards et al., ICML 2020.
 
-python bco_baseline.py --env-id InvertedPendulum-v4
+    python d3g_from_obs.py --env-id InvertedPendulum-v4 --collect datasets/InvertedPendulum-v4__random.npz
+    python bco_baseline.py --env-id InvertedPendulum-v4
+
+It acts in rounds that train an inverse dynamics and, with the actions that this infers for a data set, a cloned policy.
 """
 
+import fcntl
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import distributions
+from importlib.metadata import version
 from pathlib import Path
+from typing import TextIO
 
 import gymnasium as gym
 import numpy as np
 import torch
+import torch.nn.functional as F
 import tyro
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
-
-received_signals: list[int] = []  # SIGTERM or Ctrl-C, acted on at the end of a round
 
 
 @dataclass
@@ -31,94 +50,93 @@ class Args:
     """Act in rounds that train an inverse dynamics and, with the actions it infers for a data set, a cloned policy."""
 
     # Experiment
-    exp_name: str = Path(__file__).stem
-    """the name of this experiment, part of the default run folder"""
-    seed: int = 1
-    """seed of the networks, the exploration, the batches and the episodes, not of the data set"""
-    cuda: bool = True
-    """use a GPU if there is one"""
-    num_threads: int = 1
-    """CPU threads; 1 is best for seeds side by side, raise it for a single run"""
-    run_dir: str | None = None
-    """the run's folder; by default runs/{env_id}__{exp_name}__{seed}__{unix time}"""
-    resume: bool = False
-    """continue the run in --run-dir from its checkpoint, or start it if there is none"""
+    exp_name: str = "bco_baseline"  # the name of this experiment, part of the default run folder
+    seed: int = 1  # seed of the networks, the exploration, the batches and the episodes, not of the data set
+    torch_deterministic: bool = True  # on a GPU, use only kernels that repeat bit by bit (a CPU run always does)
+    cuda: bool = True  # use a GPU if there is one
+    num_threads: int = 1  # CPU threads; 1 is best for seeds side by side, raise it for a single run
+    run_dir: str | None = None  # the run's folder; by default runs/{env_id}__{exp_name}__{seed}__{unix time}
+    resume: bool = False  # continue the run in --run-dir from its checkpoint, or start it if there is none
+
     # Environment, data and budget
-    env_id: str = "InvertedPendulum-v4"
-    """the Gymnasium task, Id-v0 or module:Id-v0"""
-    dataset: str | None = None
-    """a data set FILE.npz to learn from; by default one is collected as follows, in datasets/, or found there"""
-    demonstrator: str | None = None
-    """the model.pt of a run of td3_baseline.py that collects the data, needed where --randomness is below 1"""
-    randomness: float = 1.0
-    """probability with which a uniformly random action replaces the demonstrator's"""
-    dataset_size: int = 1_000_000
-    """transitions to collect"""
-    dataset_seed: int = 0
-    """seed of the collection"""
-    collect_only: bool = False
-    """stop when the data set is there"""
-    rounds: int = 100
-    """rounds: an evaluation, steps in the task, updates of the inverse dynamics, updates of the policy"""
-    steps_per_round: int = 1_000
-    """environment steps per round"""
-    inverse_updates: int = 10_000
-    """updates of the inverse dynamics per round, on the steps of all rounds so far"""
-    policy_updates: int = 10_000
-    """updates of the cloned policy per round, on the data set"""
-    eval_episodes: int = 10
-    """noise-free episodes per evaluation, the same start states every time"""
+    env_id: str = "InvertedPendulum-v4"  # the Gymnasium task, Id-v0 or module:Id-v0
+    dataset: str | None = None  # the FILE.npz to learn from; by default the random data of d3g_from_obs.py
+    rounds: int = 100  # rounds: an evaluation, steps in the task, updates of the inverse dynamics and of the policy
+    steps_per_round: int = 1_000  # environment steps per round
+    inverse_updates: int = 10_000  # updates of the inverse dynamics per round, on the steps of all rounds so far
+    policy_updates: int = 10_000  # updates of the cloned policy per round, on the data set
+    eval_episodes: int = 10  # noise-free episodes per evaluation, the same start states every time
+
     # Algorithm
-    learning_rate: float = 3e-4
-    """learning rate of every Adam optimiser"""
-    hidden_sizes: tuple[int, ...] = (256, 256)
-    """widths of the hidden layers of every network"""
-    batch_size: int = 256
-    """transitions per update"""
-    exploration_noise: float = 0.1
-    """standard deviation of the Gaussian exploration noise, in units of the action scale"""
-
-    def __post_init__(self):
-        def check(names: str, allowed: str, is_valid) -> None:
-            for name in names.split():
-                if not is_valid(getattr(self, name)):
-                    fail(f"--{name.replace('_', '-')} {getattr(self, name)}: must be {allowed}")
-
-        check("seed dataset_seed", "from 0 to 2**32 - 1", lambda x: 0 <= x < 2**32)
-        counts = " ".join(name for name, x in vars(self).items() if type(x) is int and "seed" not in name)
-        check(counts, "at least 1", lambda x: x >= 1)
-        check("hidden_sizes", "one width or more, each at least 1", lambda x: len(x) >= 1 and min(x) >= 1)
-        check("exploration_noise", "at least 0 and finite", lambda x: 0 <= x < np.inf)
-        check("randomness", "from 0 to 1", lambda x: 0 <= x <= 1)
-        check("learning_rate", "above 0 and at most 1", lambda x: 0 < x <= 1)
-        check("resume", "used with --run-dir", lambda x: not x or self.run_dir)
+    learning_rate: float = 3e-4  # learning rate of every Adam optimiser
+    hidden_sizes: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
+    batch_size: int = 256  # transitions per update
+    exploration_noise: float = 0.1  # standard deviation of the exploration noise, in units of the action scale
 
 
-# Copied from d3g_from_obs.MLP
+# Copied from d3g_continuous.MLP
 class MLP(nn.Module):
-    """MLP with ReLUs, inputs side by side: [batch, n_1], ... -> [batch, sizes[-1]]; with `bounds`, a scaled tanh."""
+    """Multilayer perceptron with ReLUs, over its inputs side by side: [batch, n_1], ... -> [batch, sizes[-1]]."""
 
-    def __init__(self, *sizes: int, bounds=None):
+    def __init__(self, *sizes: int):
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(n, m) for n, m in zip(sizes[:-1], sizes[1:], strict=True))
-        if bounds is not None:
-            low, high = (torch.as_tensor(x, dtype=torch.get_default_dtype()) for x in bounds)
-            self.register_buffer("action_scale", (high - low) / 2)
-            self.register_buffer("action_bias", (high + low) / 2)
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         x = torch.cat(inputs, 1)
         for layer in self.layers[:-1]:
             x = torch.relu_(layer(x))
-        x = self.layers[-1](x)
-        return torch.tanh(x) * self.action_scale + self.action_bias if hasattr(self, "action_scale") else x
+        return self.layers[-1](x)
 
 
-# Copied from d3g_from_obs.sample
-def sample(rows: np.ndarray, widths: tuple[int, ...], batch_size: int, rng, device) -> tuple[torch.Tensor, ...]:
-    """Draw a batch of the rows uniformly with replacement and split it into its parts, each [batch, width]."""
-    batch = rows[rng.integers(len(rows), size=batch_size)]
-    return torch.as_tensor(batch, dtype=torch.get_default_dtype(), device=device).split(widths, dim=1)
+# Copied from d3g_continuous.InverseDynamics
+class InverseDynamics(MLP):
+    """I_omega (Eq. 10): s, s' [batch, obs_dim] -> action [batch, action_dim], a tanh scaled to the action bounds."""
+
+    def __init__(self, obs_dim: int, action_low: np.ndarray, action_high: np.ndarray, hidden_sizes: tuple[int, ...]):
+        super().__init__(2 * obs_dim, *hidden_sizes, len(action_low))
+        low = torch.as_tensor(action_low, dtype=torch.get_default_dtype())
+        high = torch.as_tensor(action_high, dtype=torch.get_default_dtype())
+        self.register_buffer("action_scale", (high - low) / 2)
+        self.register_buffer("action_bias", (high + low) / 2)
+
+    def forward(self, s: torch.Tensor, s_next: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(super().forward(s, s_next)) * self.action_scale + self.action_bias
+
+
+# Copied from td3_baseline.Actor with Actor->Policy
+class Policy(MLP):
+    """pi_psi: s [batch, obs_dim] -> action [batch, action_dim], a tanh scaled to the action bounds."""
+
+    def __init__(self, obs_dim: int, action_low: np.ndarray, action_high: np.ndarray, hidden_sizes: tuple[int, ...]):
+        super().__init__(obs_dim, *hidden_sizes, len(action_low))
+        low = torch.as_tensor(action_low, dtype=torch.get_default_dtype())
+        high = torch.as_tensor(action_high, dtype=torch.get_default_dtype())
+        self.register_buffer("action_scale", (high - low) / 2)
+        self.register_buffer("action_bias", (high + low) / 2)
+
+    def forward(self, s: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(super().forward(s)) * self.action_scale + self.action_bias
+
+
+# Copied from d3g_continuous.ReplayBuffer
+class ReplayBuffer:
+    """The last `capacity` transitions as float32 rows (s, a, r, s', terminated); memory is used only as it fills."""
+
+    def __init__(self, capacity: int, obs_dim: int, action_dim: int):
+        self.widths = (obs_dim, action_dim, 1, obs_dim, 1)
+        self.rows = np.zeros((capacity, sum(self.widths)), np.float32)
+        self.added = 0
+
+    def add(self, s: np.ndarray, a: np.ndarray, r: float, s_next: np.ndarray, terminated: bool) -> None:
+        """Store a transition over the oldest one. `terminated` is false where only a time limit ended the episode."""
+        self.rows[self.added % len(self.rows)] = np.concatenate((s, a, [r], s_next, [terminated]))
+        self.added += 1
+
+    def sample(self, batch_size: int, rng: np.random.Generator, device: torch.device) -> tuple[torch.Tensor, ...]:
+        """Draw (s, a, r, s', terminated), each [batch, width], uniformly with replacement, in torch's default dtype."""
+        rows = self.rows[rng.integers(min(self.added, len(self.rows)), size=batch_size)]
+        return torch.as_tensor(rows, dtype=torch.get_default_dtype(), device=device).split(self.widths, dim=1)
 
 
 class BCO(nn.Module):
@@ -126,37 +144,52 @@ class BCO(nn.Module):
 
     inverse_dynamics  I    s, s' [batch, obs_dim] -> action [batch, action_dim]
     policy            pi   s -> action
+
+    `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are those of `Args`, with its help.
     """
 
-    def __init__(self, obs_dim: int, action_low: np.ndarray, action_high: np.ndarray, args: Args):
+    def __init__(
+        self,
+        obs_dim: int,
+        action_low: np.ndarray,
+        action_high: np.ndarray,
+        *,
+        learning_rate: float = 3e-4,
+        hidden_sizes: tuple[int, ...] = (256, 256),
+    ):
         super().__init__()
-        self.action_low, self.action_high, self.losses, bounds = action_low, action_high, {}, (action_low, action_high)
-        self.inverse_dynamics = MLP(2 * obs_dim, *args.hidden_sizes, len(action_low), bounds=bounds)
-        self.policy = MLP(obs_dim, *args.hidden_sizes, len(action_low), bounds=bounds)
+        self.action_low = action_low
+        self.action_high = action_high
+
+        self.inverse_dynamics = InverseDynamics(obs_dim, action_low, action_high, hidden_sizes)
+        self.policy = Policy(obs_dim, action_low, action_high, hidden_sizes)
         self.optimizers = {}
         for name, network in self.named_children():
-            self.optimizers[name] = torch.optim.Adam(network.parameters(), args.learning_rate, fused=True)
+            self.optimizers[name] = torch.optim.Adam(network.parameters(), learning_rate, fused=True)
+        self.updates = 0
+        self.losses = {}
 
     # Copied from d3g_from_obs.D3G.update_inverse_dynamics
     def update_inverse_dynamics(self, batch: tuple[torch.Tensor, ...]) -> None:
-        """Eq. 10 on a batch s, a, s' from acting: minimise |I(s, s') - a|^2."""
-        s, a, s_next = batch
-        self.minimise("inverse_dynamics", nn.functional.mse_loss(self.inverse_dynamics(s, s_next), a))
+        """Eq. 10 on a batch s, a, r, s', terminated from acting: minimise |I(s, s') - a|^2."""
+        s, a, _, s_next, _ = batch
+        self.minimise("inverse_dynamics", F.mse_loss(self.inverse_dynamics(s, s_next), a))
 
     def update_policy(self, batch: tuple[torch.Tensor, ...]) -> None:
-        """Cloning, on a batch s, r, s', terminated of the data set: minimise |pi(s) - I(s, s')|^2."""
-        s, _, s_next, _ = batch
+        """Cloning, on a batch s, no a, r, s', terminated of the data set: minimise |pi(s) - I(s, s')|^2."""
+        s, _, _, s_next, _ = batch
+        self.updates += 1
         with torch.no_grad():
             a = self.inverse_dynamics(s, s_next)
-        self.minimise("policy", nn.functional.mse_loss(self.policy(s), a))
+        self.minimise("policy", F.mse_loss(self.policy(s), a))
 
     # Copied from d3g_continuous.D3G.minimise
     def minimise(self, name: str, loss: torch.Tensor) -> None:
         """One Adam step of network `name` on `loss`; no other network gets gradients, wherever `loss` leads."""
-        parameters = self.optimizers[name].param_groups[0]["params"]
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-            parameter.grad = gradient
-        self.optimizers[name].step()
+        optimizer = self.optimizers[name]
+        optimizer.zero_grad()
+        loss.backward(inputs=optimizer.param_groups[0]["params"])
+        optimizer.step()
         self.losses[f"{name}_loss"] = loss.detach()
 
     @torch.inference_mode()
@@ -168,229 +201,507 @@ class BCO(nn.Module):
         return np.clip(action + noise, self.action_low, self.action_high).astype(self.action_low.dtype)
 
 
-# Copied from d3g_from_obs.evaluate
-def evaluate(act, env: gym.Env, seeds: list[int], record=lambda *_: None) -> np.ndarray:
-    """Play an episode per seed, with actions act(s); call record(s, r, s', terminated); returns and lengths [2, n]."""
-    episodes = []
-    for seed in seeds:
-        observation, info = env.reset(seed=seed)
-        while "episode" not in info:
-            s = np.copy(observation)  # some tasks reuse their array
-            observation, reward, terminated, _, info = env.step(act(s))
-            record(s, reward, observation, terminated)
-        episodes.append((info["episode"]["r"], info["episode"]["l"]))
-    return np.array(episodes, dtype=np.float64).T
+# Copied from d3g_continuous.evaluate
+def evaluate(agent: nn.Module, env: gym.Env, seeds: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Act without noise, an episode per seed; return the undiscounted returns and the lengths, each [episodes]."""
+    returns = np.zeros(len(seeds))
+    lengths = np.zeros(len(seeds))
+    for k, seed in enumerate(seeds):
+        observation, _ = env.reset(seed=seed)
+        done = False
+        while not done:
+            observation, reward, terminated, truncated, _ = env.step(agent.act(observation))
+            returns[k] += reward
+            lengths[k] += 1
+            done = terminated or truncated
+    return returns, lengths
 
 
-# Copied from d3g_from_obs.collect
-def collect(args: Args, env: gym.Env) -> Path:
-    """Return the file of the data set that `args` describe, collected unless it is in datasets/ already. A JSON file
-    beside it has its mean return and its policy's score in Table 1: the highest of 100 evaluations of 10 episodes."""
-    low, high, obs_dim = env.action_space.low, env.action_space.high, env.observation_space.shape[0]
-    name = f"{args.env_id.replace('/', '_')}__random{args.randomness}__{args.dataset_size}__{args.dataset_seed}"
-    if args.randomness < 1:
-        try:
-            model = torch.load(args.demonstrator, map_location="cpu", weights_only=True)
-            if model["args"]["env_id"] != args.env_id:
-                raise ValueError(f"it is from {model['args']['env_id']}")
-            policy = MLP(obs_dim, *model["args"]["hidden_sizes"], len(low), bounds=(low, high))
-            policy.requires_grad_(False).load_state_dict(model["actor"])
-            name += f"__{hashlib.sha256(Path(args.demonstrator).read_bytes()).hexdigest()[:12]}"
-        except Exception as error:  # a damaged or foreign file may raise anything
-            fail(f"--demonstrator {args.demonstrator}: must be model.pt of a TD3 run on {args.env_id}: {error!r}")
-    file = Path("datasets", f"{name}.npz")
-    if file.exists():
-        return file
-    print(f"collecting {file}")
-    rng, rows = np.random.default_rng(args.dataset_seed), []
+def train(args: Args) -> Path:
+    """Train BCO as `args` say and return the run's folder. On a CPU, equal `args` and data give equal numbers."""
+    check_args(args)
+    env = make_env(args.env_id)
+    eval_env = make_env(args.env_id)
+    obs_dim = env.observation_space.shape[0]
+    low = env.action_space.low
+    high = env.action_space.high
 
-    def behave(s: np.ndarray) -> np.ndarray:
-        if rng.random() < args.randomness:
-            return rng.uniform(low, high).astype(low.dtype)
-        return policy(torch.as_tensor(s, dtype=torch.float32).unsqueeze(0)).squeeze(0).numpy()
+    with open_run(args, args.run_dir or new_folder(f"{args.env_id}__{args.exp_name}__{args.seed}")) as run:
+        if run.is_complete():
+            return run.folder
+        default = Path("datasets", f"{re.sub('[/:]', '_', args.env_id)}__random.npz")
+        data = load_dataset(Path(args.dataset or default), obs_dim, run.info)
+        device = prepare_torch(args)
+        rng = np.random.default_rng(args.seed)
+        eval_seeds = np.random.SeedSequence((args.seed, 2)).generate_state(args.eval_episodes).tolist()
+        agent = BCO(obs_dim, low, high, learning_rate=args.learning_rate, hidden_sizes=args.hidden_sizes).to(device)
+        total_steps = args.rounds * args.steps_per_round
+        replay = ReplayBuffer(total_steps, obs_dim, len(low))
+        progress = run.start(agent, replay, rng, {"step": 0, "episode": 0})
+        step = progress["step"]
+        episode = progress["episode"]
+        run.bar = tqdm(total=total_steps, initial=step, file=sys.stdout, disable=not sys.stdout.isatty())
 
-    while len(rows) < args.dataset_size:
-        evaluate(behave, env, rng.integers(2**31, size=1).tolist(), lambda *x: rows.append(np.float32(np.hstack(x))))
-    seeds = rng.integers(2**31, size=10).tolist()  # the same start states every time, as in a run's evaluations
-    score = max(evaluate(behave, env, seeds)[0].mean() for _ in range(100))
-    s, r, s_next, terminated = np.split(np.array(rows[: args.dataset_size]), np.cumsum((obs_dim, 1, obs_dim)), axis=1)
-    (partial := file.with_suffix(f".{os.getpid()}.npz")).parent.mkdir(exist_ok=True)
-    np.savez(partial, observations=s, rewards=r[:, 0], next_observations=s_next, terminations=terminated[:, 0] > 0)
-    file.with_suffix(".json").write_text(json.dumps({"mean_return": load_dataset(partial, obs_dim)[1], "score": score}))
-    os.replace(partial, file)
-    return file
+        while step < total_steps:
+            if step == len(run.evaluations) * args.steps_per_round:
+                check_finite(agent.state_dict(), step)
+                seconds = run.seconds()
+                returns, lengths = evaluate(agent, eval_env, eval_seeds)
+                run.add_evaluation(step, returns, lengths, seconds)
+            run.pause(True, {"step": step, "episode": episode})
+
+            done = True
+            for _ in range(args.steps_per_round):
+                if done:
+                    observation, _ = env.reset(seed=episode_seed(args.seed, episode))
+                    observation = np.copy(observation)  # some tasks reuse their array
+                    check_finite({"observation": observation}, step)
+                    episode += 1
+                    episode_return = 0.0
+                    episode_length = 0
+                noise = rng.normal(0, args.exploration_noise, len(low)) * (high - low) / 2
+                action = agent.act(observation, noise)
+                next_observation, reward, terminated, truncated, _ = env.step(action)
+                replay.add(observation, action, reward, next_observation, terminated)
+                observation = np.copy(next_observation)
+                done = terminated or truncated
+                step += 1
+                episode_return += reward
+                episode_length += 1
+                run.bar.update()
+                check_finite({"observation": observation, "reward": reward}, step)
+                if done:
+                    run.log_episode(episode_return, episode_length, step)
+            for _ in range(args.inverse_updates):
+                agent.update_inverse_dynamics(replay.sample(args.batch_size, rng, device))
+            for _ in range(args.policy_updates):
+                agent.update_policy(data.sample(args.batch_size, rng, device))
+            run.log_losses(step)
+
+        check_finite(agent.state_dict(), step)
+        run.finish(
+            {"obs_dim": obs_dim, "action_dim": len(low), "action_low": low.tolist(), "action_high": high.tolist()}
+        )
+    print(f"run folder: {run.folder}")
+    return run.folder
 
 
-# Copied from d3g_from_obs.load_dataset
-def load_dataset(file: Path, obs_dim: int) -> tuple[np.ndarray, float]:
-    """Return a data set's rows (s, r, s', terminated) and the mean return of its episodes, which end where one
-    terminates or the next row does not continue; fail on a file that is none for observations [obs_dim]."""
-    names = ("observations", "rewards", "next_observations", "terminations")
-    try:
-        with np.load(file, allow_pickle=False) as data:
-            s, r, s_next, terminated = (data[name].astype(np.float32) for name in names)
-        shapes, n = [x.shape for x in (s, r, s_next, terminated)], max(len(s), 1)
-        rows = np.column_stack((s, r, s_next, terminated))
-        if shapes != [(n, obs_dim), (n,), (n, obs_dim), (n,)] or not np.isfinite(rows).all() or {*terminated} - {0, 1}:
-            raise ValueError(
-                f"{names} have shapes {shapes}, {np.sum(~np.isfinite(rows))} values not finite; terminations: 0, 1"
-            )
-    except Exception as error:  # a damaged or foreign file may raise anything
-        fail(f"--dataset {file}: must be a data set as the README says, with {obs_dim} observations: {error!r}")
-    ends = (terminated[:-1] > 0) | (s[1:] != s_next[:-1]).any(1)
-    return rows, float(np.bincount(np.append(0, ends.cumsum()), r).mean())
+# ------------------------- The experiment ends here. What follows keeps a run: checks, its folder, resuming, signals.
+
+MAY_DIFFER_ON_RESUME = ("run_dir", "resume", "checkpoint_frequency", "cuda")
+received_signals: list[int] = []  # SIGTERM or Ctrl-C, acted on at the next pause
+
+
+def check_args(args: Args) -> None:
+    """Fail, naming the argument, where a value is out of range."""
+
+    def check(name: str, valid: bool, allowed: str) -> None:
+        if not valid:
+            fail(f"--{name.replace('_', '-')} {getattr(args, name)}: must be {allowed}")
+
+    check("seed", 0 <= args.seed < 2**32, "from 0 to 2**32 - 1")
+    for name in ("num_threads", "rounds", "steps_per_round", "inverse_updates", "policy_updates", "eval_episodes"):
+        check(name, getattr(args, name) >= 1, "at least 1")
+    check("batch_size", args.batch_size >= 1, "at least 1")
+    check("rounds", args.rounds * args.steps_per_round <= 10**12, "such that there are at most 10**12 steps")
+    widths_fit = len(args.hidden_sizes) >= 1 and all(1 <= width <= 10_000 for width in args.hidden_sizes)
+    check("hidden_sizes", widths_fit, "one width or more, each from 1 to 10,000")
+    check("learning_rate", 0 < args.learning_rate < np.inf, "positive and finite")
+    noise_fits = 0 <= args.exploration_noise < np.inf and not np.signbit(args.exploration_noise)  # -0.0 is below 0 too
+    check("exploration_noise", noise_fits, "at least 0 and finite")
+    check("resume", not args.resume or args.run_dir is not None, "used with --run-dir")
 
 
 # Copied from d3g_continuous.fail
-def fail(message: str, status: int = 2):
+def fail(message: str, status: int = 2) -> None:
     """Print one line on standard error and exit: with 2 for bad input, with 1 for a run that went wrong."""
-    print("error:", *message.split(), file=sys.stderr)
+    one_line = " ".join(message.split())
+    print(f"error: {one_line}", file=sys.stderr)
     sys.exit(status)
 
 
-# Copied from d3g_from_obs.make_env
+# Copied from d3g_continuous.check_finite
+def check_finite(values: dict[str, torch.Tensor | np.ndarray | float], step: int) -> None:
+    """Stop the run, with status 1, at a value that is NaN or infinite."""
+    for name, value in values.items():
+        finite = torch.isfinite(value) if isinstance(value, torch.Tensor) else np.isfinite(value)
+        if not finite.all():
+            fail(f"{name} is NaN or infinite at step {step}; the last checkpoint stays", status=1)
+
+
+# Copied from d3g_continuous.make_env
 def make_env(env_id: str) -> gym.Env:
-    """Make a Gymnasium task; fail unless its spaces suit."""
+    """Make a Gymnasium task; fail unless its observations are flat and its actions flat, real and bounded."""
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # the paper's tasks are not the newest
         try:
             env = gym.make(env_id)
         except Exception as error:  # the task's own code may raise anything
             fail(f"--env-id {env_id}: must be a task that Gymnasium can make: {type(error).__name__}: {error}")
-    obs, act = env.observation_space, env.action_space
-    flat = all(isinstance(space, gym.spaces.Box) and len(space.shape) == 1 for space in (obs, act))
-    if not (flat and np.isfinite([act.low, act.high]).all() and (act.low < act.high).all() and act.dtype.kind == "f"):
-        fail(f"--env-id {env_id}: must have flat observations and flat, bounded, real actions, has {obs} and {act}")
-    return gym.wrappers.RecordEpisodeStatistics(env)
+    observations = env.observation_space
+    actions = env.action_space
+    flat = all(isinstance(space, gym.spaces.Box) and len(space.shape) == 1 for space in (observations, actions))
+    if not (flat and actions.dtype.kind == "f" and actions.is_bounded() and (actions.low < actions.high).all()):
+        fail(
+            f"--env-id {env_id}: must have flat observations and flat, bounded, real actions, "
+            f"has {observations} and {actions}"
+        )
+    return env
 
 
-# Copied from d3g_from_obs.check_finite
-def check_finite(tensors: dict[str, torch.Tensor], step: int) -> None:
-    """Stop the run, with status 1, at a loss or a parameter that is NaN or infinite."""
-    for name in (name for name, tensor in tensors.items() if not tensor.isfinite().all()):
-        fail(f"{name} is NaN or infinite at step {step}; the last checkpoint stays", status=1)
+# Copied from d3g_continuous.episode_seed
+def episode_seed(seed: int, episode: int) -> int:
+    """The seed of a run's training episode, apart from those of its evaluations."""
+    return int(np.random.SeedSequence((seed, 1, episode)).generate_state(1)[0])
 
 
-def open_run(args: Args) -> tuple[Path, dict]:
-    """Return the run's folder and what its args.json holds or shall hold; fail if `args` may not use the folder."""
-    run_dir = Path(args.run_dir or f"runs/{args.env_id}__{args.exp_name}__{args.seed}__{int(time.time())}")
-    given = json.loads(json.dumps(asdict(args))) | {"run_dir": str(run_dir)}
-    try:
-        if held := [x for x in ("args.json", "evaluations.csv", "checkpoint.pt", "model.pt") if (run_dir / x).exists()]:
-            if not args.resume:
-                fail(f"--run-dir {run_dir}: must not hold a run, unless with --resume, but has {', '.join(held)}")
-            info = json.loads((run_dir / "args.json").read_text())
-            for name in given.keys() - {"resume", "run_dir", "cuda"}:
-                if given[name] != (was := info["args"][name]):
-                    fail(f"--{name.replace('_', '-')} {given[name]}: must be {was} to resume {run_dir}")
-            return run_dir, info
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        fail(f"--run-dir {run_dir}: must be a new folder or hold the args.json of the run to resume: {error!r}")
-    found = {d.name: d.version for d in distributions() if d.name in ("torch", "gymnasium", "mujoco", "numpy")}
-    git = 'git describe --always --dirty --abbrev=40 --exclude="*"'
-    git = subprocess.run(git, cwd=Path(__file__).parent, shell=True, capture_output=True, text=True).stdout.strip()
-    return run_dir, {"args": given, "versions": found | {"python": sys.version.split()[0]}, "git_commit": git or None}
-
-
-def on_signal(signum: int, _frame) -> None:
-    """The first SIGTERM or Ctrl-C ends the run with a checkpoint, after the round, another one at once."""
-    os._exit(128 + signum) if received_signals else received_signals.append(signum)
-
-
-def train(args: Args) -> Path:
-    """Train BCO as `args` say and return the run's folder. On a CPU, equal `args` and data give equal numbers."""
-    env, eval_env = make_env(args.env_id), make_env(args.env_id)
-    obs_dim, low, high = env.observation_space.shape[0], env.action_space.low, env.action_space.high
-    run_dir, info = open_run(args)
-    if (run_dir / "model.pt").exists():
-        (run_dir / "checkpoint.pt").unlink(missing_ok=True)
-        print(f"{run_dir} is complete")
-        return run_dir
-    torch.set_num_threads(args.num_threads)
-    file = Path(args.dataset) if args.dataset else collect(args, env)
-    data, data_return = load_dataset(file, obs_dim)
-    print(f"data: {file}, {len(data)} transitions, mean return {data_return:.2f}")
-    if args.collect_only:
-        return run_dir
+# Copied from d3g_continuous.prepare_torch
+def prepare_torch(args: Args) -> torch.device:
+    """Seed torch, set its threads and whether a GPU must repeat bit by bit; return the device to compute on."""
     device = torch.device("cuda" if args.cuda and torch.cuda.is_available() else "cpu")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it a GPU's matrix products may not repeat
+    torch.use_deterministic_algorithms(args.torch_deterministic and device.type == "cuda")
+    torch.set_num_threads(args.num_threads)
     torch.manual_seed(args.seed)
-    rng = np.random.default_rng(args.seed)
-    eval_seeds = np.random.SeedSequence((args.seed, 2)).generate_state(args.eval_episodes).tolist()
-    agent = BCO(obs_dim, low, high, args).to(device)
-    widths = (obs_dim, len(low), obs_dim)  # of (s, a, s') as they come from acting
-    online = np.zeros((args.rounds * args.steps_per_round, sum(widths)), np.float32)
-    step, episode, seconds, rows = 0, 0, 0.0, ["step,return_mean,return_std,length_mean,seconds"]
+    return device
+
+
+# Copied from d3g_continuous.new_folder
+def new_folder(name: str) -> Path:
+    """Make a folder in runs/ that did not exist, named after the experiment and the time in seconds."""
+    while True:
+        folder = Path("runs", f"{re.sub('[/:]', '_', name)}__{int(time.time())}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            time.sleep(0.1)  # another run started in the same second
+        except OSError as error:
+            fail(f"--run-dir {folder}: must be a folder that can be written: {error}")
+
+
+# Copied from d3g_continuous.describe
+def describe(args: Args, folder: Path) -> dict:
+    """What args.json holds: the arguments, and what else the bits of the results depend on."""
+    given = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(args).items()}
+    given["run_dir"] = args.run_dir or str(folder)
+    versions = {name: version(name) for name in ("torch", "gymnasium", "mujoco", "numpy")}
+    versions["python"] = sys.version.split()[0]
+    commit = None
+    processor = None
     try:
-        if (run_dir / "checkpoint.pt").exists():
-            checkpoint = torch.load(run_dir / "checkpoint.pt", map_location="cpu", weights_only=True)
-            if checkpoint["info"] != info:
+        git = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        done = subprocess.run(git, cwd=Path(__file__).parent, capture_output=True, text=True)
+        commit = done.stdout.strip() or None
+        processor = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[1]
+    except (OSError, TypeError):
+        pass  # no git here, or no such file on this system: these two are for information
+    return {
+        "args": given,
+        "versions": versions,
+        "git_commit": commit,
+        "processor": processor,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "ld_preload": os.environ.get("LD_PRELOAD"),
+    }
+
+
+# Copied from d3g_continuous.save
+def save(contents: dict | str, file: Path) -> None:
+    """Write to a temporary file that then replaces `file`: a kill leaves the old one or the new one, whole."""
+    partial = file.with_name("partial.tmp")
+    try:
+        if isinstance(contents, str):
+            partial.write_text(contents)
+        else:
+            torch.save(contents, partial)
+        os.replace(partial, file)
+    except (OSError, RuntimeError) as error:  # the latter is what torch.save raises where a disk is full
+        partial.unlink(missing_ok=True)
+        fail(f"{file} cannot be written: {error}; what was there before stays, --resume goes on from it", status=1)
+
+
+# Copied from d3g_continuous.open_run
+@contextmanager
+def open_run(args: Args, folder: Path | str) -> Iterator["Run"]:
+    """Lock the folder until the run ends or fails; fail if it is in use, or holds a run that `args` do not resume."""
+    folder = Path(folder)
+    files = ("args.json", "evaluations.csv", "checkpoint.pt", "model.pt")
+    held = [name for name in files if (folder / name).exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        mode = "r+" if held else "a+"
+        args_file = open(folder / "args.json", mode if os.access(folder, os.W_OK) else "r")
+    except OSError as error:
+        fail(f"--run-dir {folder}: must be a new folder or hold the args.json of the run to resume: {error}")
+    with args_file:
+        try:
+            fcntl.flock(args_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fail(f"--run-dir {folder}: must not be in use, but another process has locked it")
+        run = Run(args_file, folder, describe(args, folder))
+        run.check_resume(args.resume, held)
+        try:
+            yield run
+        except MemoryError as error:
+            fail(f"not enough memory for these arguments: {error}", status=1)
+        finally:
+            run.close()
+
+
+# Copied from d3g_continuous.Run
+class Run:
+    """A run's folder: its arguments, evaluations, TensorBoard, checkpoint and model."""
+
+    def __init__(self, args_file: TextIO, folder: Path, info: dict):
+        self.args_file = args_file
+        self.folder = folder
+        self.info = info  # what args.json holds
+        self.is_new = False  # whether args.json is still to be written
+        self.evaluations = []  # the rows of evaluations.csv
+        self.writer = None
+        self.logged = -1  # the last step that TensorBoard has
+        self.offset = 0  # what is added to a step for TensorBoard
+
+    def check_resume(self, resume: bool, held: list[str]) -> None:
+        """Fail if the folder holds a run, unless it is to be resumed with the arguments of its args.json."""
+        given = self.info["args"]
+        try:
+            self.args_file.seek(0)
+            text = self.args_file.read()
+            self.is_new = text == ""
+            if self.is_new:
+                return
+            if not resume:
+                fail(f"--run-dir {self.folder}: must not hold a run, unless with --resume, but has {', '.join(held)}")
+            self.info = json.loads(text)
+            for name in given:
+                was = self.info["args"][name]
+                if name not in MAY_DIFFER_ON_RESUME and given[name] != was:
+                    fail(f"--{name.replace('_', '-')} {given[name]}: must be {was} to resume {self.folder}")
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            fail(f"--run-dir {self.folder}: must be a new folder or hold the args.json of the run to resume: {error!r}")
+
+    def close(self) -> None:
+        """Leave nothing behind of a run that failed before it started."""
+        if self.writer:
+            self.writer.close()
+        if self.is_new:
+            (self.folder / "args.json").unlink()
+            for folder in (self.folder, Path("runs")):
+                if folder.exists() and not any(folder.iterdir()):
+                    folder.rmdir()
+
+    def is_complete(self) -> bool:
+        """Whether the run has ended, so that its model can be loaded; a checkpoint beside it is deleted then."""
+        checkpoint = self.folder / "checkpoint.pt"
+        try:
+            torch.load(self.folder / "model.pt", map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            return False
+        except Exception as error:  # a damaged file may raise anything
+            if checkpoint.exists():
+                return False
+            fail(f"--run-dir {self.folder}: must have a model.pt that can be loaded, or none: {error!r}")
+        checkpoint.unlink(missing_ok=True)
+        print(f"{self.folder} is complete")
+        return True
+
+    def start(self, agent: nn.Module, replay: ReplayBuffer, rng: np.random.Generator, progress: dict) -> dict:
+        """Go on from the checkpoint, if there is one, or else from `progress`; return what it is now."""
+        self.agent = agent
+        self.replay = replay
+        self.rng = rng
+        seconds = 0.0
+        if (self.folder / "checkpoint.pt").exists():
+            progress, seconds = self.load_checkpoint(progress)
+        try:
+            if self.is_new:
+                self.args_file.write(json.dumps(self.info, indent=2) + "\n")
+                self.args_file.flush()
+                self.is_new = False
+            self.writer = SummaryWriter(self.folder, purge_step=self.logged + 1)
+        except OSError as error:
+            fail(f"--run-dir {self.folder}: must be a folder that can be written: {error}")
+        self.write_evaluations()
+        device = next(agent.parameters()).device
+        print(f"device: {device}, CPU threads: {torch.get_num_threads()}, run folder: {self.folder}", flush=True)
+        self.started = time.perf_counter() - seconds
+        return progress
+
+    def say(self, text: str) -> None:
+        """Show the latest evaluation."""
+        self.bar.set_postfix_str(text)
+        if self.bar.disable:
+            print(text, flush=True)
+
+    def seconds(self) -> float:
+        """The seconds of training so far, over all resumes and without evaluations."""
+        return time.perf_counter() - self.started
+
+    def add_evaluation(self, step: int, returns: np.ndarray, lengths: np.ndarray, seconds: float) -> None:
+        """Add a row to evaluations.csv, of an evaluation that began after so many seconds of training."""
+        self.started = time.perf_counter() - seconds
+        check_finite({"the return of an evaluation": returns}, step)
+        self.evaluations.append(f"{step},{returns.mean()},{returns.std()},{lengths.mean()},{seconds:.2f}")
+        self.write_evaluations()
+        self.log({"eval/return_mean": returns.mean()}, step)
+        self.say(f"step {step}: return {returns.mean():.1f} +- {returns.std():.1f}, {seconds:.0f} s")
+
+    def write_evaluations(self) -> None:
+        """Write evaluations.csv anew, whole."""
+        rows = ["step,return_mean,return_std,length_mean,seconds", *self.evaluations]
+        save("\n".join(rows) + "\n", self.folder / "evaluations.csv")
+
+    def log_losses(self, step: int) -> None:
+        """Log the agent's latest losses, which must be finite, and the steps per second so far."""
+        check_finite(self.agent.losses, step)
+        losses = {f"losses/{name}": value for name, value in self.agent.losses.items()}
+        self.log({**losses, "charts/SPS": (step + self.offset) / self.seconds()}, step)
+
+    def log_episode(self, episode_return: float, length: int, step: int) -> None:
+        """Log a training episode that ended at this step."""
+        self.log({"charts/episodic_return": episode_return, "charts/episodic_length": length}, step)
+
+    def log(self, scalars: dict, step: int) -> None:
+        """Write scalars to TensorBoard."""
+        self.logged = step + self.offset
+        try:
+            for tag, value in scalars.items():
+                self.writer.add_scalar(tag, value, self.logged)
+            self.writer.flush()
+        except OSError as error:
+            fail(f"{self.folder} cannot be written: {error}; --resume goes on from the last checkpoint", status=1)
+
+    def pause(self, due: bool, progress: dict) -> None:
+        """Where the run could be cut in two: write a checkpoint if one is due, and if a signal has come, exit."""
+        stop = len(received_signals) > 0
+        if due or stop:
+            self.save_checkpoint(progress)
+        if stop:
+            where = f"step {progress['step']} after {self.agent.updates} updates"
+            print(f"stopped at {where}; --resume --run-dir {self.info['args']['run_dir']} continues")
+            sys.exit(128 + received_signals[0])
+
+    def save_checkpoint(self, progress: dict) -> None:
+        """Write all that a bit-exact continuation needs."""
+        check_finite(self.agent.state_dict(), progress["step"] + self.offset)
+        contents = {
+            "info": self.info,
+            "progress": progress,
+            "seconds": self.seconds(),
+            "evaluations": self.evaluations,
+            "logged": self.logged,
+            "agent": self.agent.state_dict(),
+            "updates": self.agent.updates,
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.agent.optimizers.items()},
+            "replay": torch.from_numpy(self.replay.rows[: self.replay.added]),
+            "added": self.replay.added,
+            "numpy_rng": self.rng.bit_generator.state,
+            "torch_rng": torch.get_rng_state(),
+        }
+        save(contents, self.folder / "checkpoint.pt")
+
+    def load_checkpoint(self, progress: dict) -> tuple[dict, float]:
+        """Restore everything and return the progress and the seconds; fail on what is not this run's checkpoint."""
+        file = self.folder / "checkpoint.pt"
+        try:
+            contents = torch.load(file, map_location="cpu", weights_only=True)
+            if contents["info"] != self.info:
                 raise ValueError("its arguments or versions are not those of args.json")
-            agent.load_state_dict(checkpoint["agent"])
-            for name, optimizer in agent.optimizers.items():
-                optimizer.load_state_dict(checkpoint["optimizers"][name])
-            step, episode, seconds, rows = (checkpoint[k] for k in ("step", "episode", "seconds", "rows"))
-            online[:step] = checkpoint["online"]
-            rng.bit_generator.state = checkpoint["rng"]
-        run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "partial.tmp").write_text(json.dumps(info, indent=2) + "\n")
-        os.replace(run_dir / "partial.tmp", run_dir / "args.json")
-    except Exception as error:  # a damaged or foreign checkpoint may raise anything
-        fail(f"--run-dir {run_dir}: must be a folder to write to and, to resume, have this run's checkpoint: {error!r}")
-    writer = SummaryWriter(run_dir, purge_step=step + 1 if len(rows) > 1 else 0)
-    print(f"device: {device}, CPU threads: {args.num_threads}, run folder: {run_dir}")
-    bar = tqdm(total=args.rounds, initial=len(rows) - 1, unit="round", file=sys.stdout, disable=None)
-    started = time.perf_counter() - seconds
-    while step < len(online):
-        if step == (len(rows) - 1) * args.steps_per_round:
-            check_finite(agent.state_dict(), step)
-            seconds = time.perf_counter() - started
-            returns, lengths = evaluate(agent.act, eval_env, eval_seeds)
-            started = time.perf_counter() - seconds  # evaluations do not count
-            rows.append(f"{step},{returns.mean()},{returns.std()},{lengths.mean()},{seconds:.2f}")
-            (run_dir / "evaluations.csv").write_text("\n".join([*rows, ""]))
-            writer.add_scalar("eval/return_mean", returns.mean(), step)
-            tqdm.write(f"step {step}/{len(online)}: return {returns.mean():.1f} +- {returns.std():.1f}")
-        writer.flush()
-        state = {"info": info, "step": step, "episode": episode, "rows": rows, "agent": agent.state_dict()}
-        state |= {"optimizers": {name: optimizer.state_dict() for name, optimizer in agent.optimizers.items()}}
-        state |= {"rng": rng.bit_generator.state, "online": torch.from_numpy(online[:step])}
-        torch.save(state | {"seconds": time.perf_counter() - started}, run_dir / "partial.tmp")
-        os.replace(run_dir / "partial.tmp", run_dir / "checkpoint.pt")
-        if stop := received_signals[:1]:  # read once, since a signal may come at any moment
-            print(f"stopped after {step} steps; --resume --run-dir {run_dir} continues")
-            sys.exit(128 + stop[0])
-        done = True
-        for _ in range(args.steps_per_round):
-            if done:
-                seed = np.random.SeedSequence((args.seed, 1, episode)).generate_state(1).tolist()[0]
-                observation, episode = np.copy(env.reset(seed=seed)[0]), episode + 1
-            action = agent.act(observation, rng.normal(0, args.exploration_noise, len(low)) * (high - low) / 2)
-            next_observation, _, terminated, truncated, stats = env.step(action)
-            online[step] = np.concatenate((observation, action, next_observation))
-            observation, step, done = np.copy(next_observation), step + 1, terminated or truncated
-            if done:
-                writer.add_scalar("charts/episodic_return", stats["episode"]["r"], step)
-                writer.add_scalar("charts/episodic_length", stats["episode"]["l"], step)
-        for _ in range(args.inverse_updates):
-            agent.update_inverse_dynamics(sample(online[:step], widths, args.batch_size, rng, device))
-        for _ in range(args.policy_updates):
-            agent.update_policy(sample(data, (obs_dim, 1, obs_dim, 1), args.batch_size, rng, device))
-        for name, loss in agent.losses.items():
-            writer.add_scalar(f"losses/{name}", loss, step)
-        writer.add_scalar("charts/SPS", step / (time.perf_counter() - started), step)
-        check_finite(agent.losses | agent.state_dict(), step)
-        bar.update()
-    writer.close()
-    model = {name: network.state_dict() for name, network in agent.named_children()}
-    model |= {"args": info["args"], "obs_dim": obs_dim, "action_dim": len(low), "action_low": low.tolist()}
-    torch.save(model | {"action_high": high.tolist()}, run_dir / "partial.tmp")
-    os.replace(run_dir / "partial.tmp", run_dir / "model.pt")
-    (run_dir / "checkpoint.pt").unlink(missing_ok=True)
-    print(f"run folder: {run_dir}")
-    return run_dir
+            self.agent.load_state_dict(contents["agent"])
+            for name, optimizer in self.agent.optimizers.items():
+                optimizer.load_state_dict(contents["optimizers"][name])
+                for parameter, state in optimizer.state.items():
+                    if state["exp_avg"].shape != parameter.shape or state["exp_avg_sq"].shape != parameter.shape:
+                        raise ValueError(f"its optimiser of {name} is for another network")
+            rows = contents["replay"].numpy()
+            expected = (min(contents["added"], len(self.replay.rows)), self.replay.rows.shape[1])
+            if rows.shape != expected or rows.dtype != np.float32:
+                raise ValueError(f"its replay must be float32 {expected}, is {rows.dtype} {rows.shape}")
+            self.replay.rows[: len(rows)] = rows
+            self.rng.bit_generator.state = contents["numpy_rng"]
+            torch.set_rng_state(contents["torch_rng"])
+            types = {name: type(value) for name, value in contents["progress"].items()}
+            if types != {name: type(value) for name, value in progress.items()}:
+                raise ValueError(f"its progress must be as {progress}, is {contents['progress']}")
+            self.replay.added = int(contents["added"])
+            self.agent.updates = int(contents["updates"])
+            self.evaluations = [str(row) for row in contents["evaluations"]]
+            self.logged = int(contents["logged"])
+            return contents["progress"], float(contents["seconds"])
+        except Exception as error:  # a damaged or foreign file may raise anything
+            fail(f"--resume True: {file} must be this run's checkpoint: {type(error).__name__}: {error}")
+
+    def finish(self, dimensions: dict) -> None:
+        """Write model.pt, the final networks with what is needed to make them again; the run is complete then."""
+        self.bar.close()
+        self.write_evaluations()
+        networks = {name: network.state_dict() for name, network in self.agent.named_children()}
+        save({**networks, "args": self.info["args"], **dimensions}, self.folder / "model.pt")
+        (self.folder / "checkpoint.pt").unlink(missing_ok=True)
+
+
+# Copied from d3g_continuous.on_signal
+def on_signal(signum: int, _frame) -> None:
+    """SIGTERM or Ctrl-C: remember it for the next pause; a second one ends the process at once."""
+    received_signals.append(signum)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    print("\nwill stop with its next checkpoint; again to stop at once", file=sys.stderr, flush=True)
+
+
+# Copied from d3g_from_obs.load_dataset
+def load_dataset(file: Path, obs_dim: int, info: dict) -> ReplayBuffer:
+    """Return a data set of observations [obs_dim] as a buffer without actions, and describe it in the run's `info`.
+
+    Fail on a file that is none, and if the run to be resumed had begun with other data.
+    """
+    names = ("observations", "rewards", "next_observations", "terminations")
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in names}
+        for name, array in found.items():
+            if array.dtype.kind not in "biuf":
+                raise ValueError(f"{name} must be numbers, has the type {array.dtype}")
+            shape = (len(found["rewards"]), obs_dim) if "observations" in name else (len(found["rewards"]),)
+            if array.shape != shape or len(array) == 0:
+                raise ValueError(f"{name} must have the shape {shape}, one row or more, has {array.shape}")
+            with np.errstate(over="ignore"):
+                found[name] = array.astype(np.float32)
+            if not np.isfinite(found[name]).all():
+                raise ValueError(f"{name} must be finite numbers of 32 bits, has NaN, infinite or larger ones")
+        if not np.isin(found["terminations"], (0, 1)).all():
+            raise ValueError("terminations must be 0 or 1")
+        with open(file, "rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    except Exception as error:  # a damaged or foreign file may raise anything
+        made_by = f"python d3g_from_obs.py --env-id ENV_ID --collect {file} makes one"
+        fail(f"--dataset {file}: must be a data set with {obs_dim} observations ({made_by}): {error!r}")
+
+    known = info.get("data")
+    if known and known["sha256"] != digest:
+        fail(f"--dataset {file}: must be the data that the run began with, of SHA-256 {known['sha256']}, is {digest}")
+    data = ReplayBuffer(len(found["rewards"]), obs_dim, 0)
+    data.rows[:] = np.column_stack([found[name] for name in names])
+    data.added = len(data.rows)
+    about_file = file.with_suffix(".json")
+    about = json.loads(about_file.read_text()) if about_file.exists() else None
+    info.setdefault("data", {"sha256": digest, "mean_return": mean_return(data), "about": about})
+    print(f"data: {file}, {len(data.rows)} transitions, mean return {info['data']['mean_return']:.2f}", flush=True)
+    return data
+
+
+# Copied from d3g_from_obs.mean_return
+def mean_return(data: ReplayBuffer) -> float:
+    """The mean return of a data set's episodes, which end where one terminates or the next row does not go on."""
+    s, _, r, s_next, terminated = np.split(data.rows, np.cumsum(data.widths)[:-1], axis=1)
+    goes_on = (s[1:] == s_next[:-1]).all(axis=1) & (terminated[:-1, 0] == 0)
+    episode = np.concatenate(([0], np.cumsum(~goes_on)))
+    returns = np.bincount(episode, weights=r[:, 0])
+    return float(returns.mean())
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(line_buffering=True)
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     train(tyro.cli(Args))

@@ -1,30 +1,52 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = [
+#     "gymnasium[mujoco]==1.4.0",
+#     "mujoco==4.0.0",
+#     "numpy==2.4.6",
+#     "tensorboard==2.21.0",
+#     "torch==2.13.0",
+#     "tqdm==4.70.1",
+#     "tyro==1.0.17",
+# ]
+# ///
 """D3G from observations without actions: Table 1 and Figure 8 of Edwards et al., ICML 2020.
 
-python d3g_from_obs.py --env-id InvertedPendulum-v4
+    python d3g_from_obs.py --env-id InvertedPendulum-v4
+
+It learns from a data set of transitions (s, r, s', terminated), then acts and learns an inverse dynamics alone. By
+default the data are those of a random policy; `--collect` makes others, `--dataset` learns from them:
+
+    python d3g_from_obs.py --demonstrator runs/expert/model.pt --randomness 0.5 --collect half.npz
+    python d3g_from_obs.py --dataset half.npz
 """
 
 import copy
+import fcntl
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import distributions
+from importlib.metadata import version
 from pathlib import Path
+from typing import TextIO
 
 import gymnasium as gym
 import numpy as np
 import torch
+import torch.nn.functional as F
 import tyro
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
-
-received_signals: list[int] = []  # SIGTERM or Ctrl-C, acted on after an offline update or at the end of a round
 
 
 @dataclass
@@ -32,163 +54,201 @@ class Args:
     """Learn from a data set of observations, then act in rounds that train only the inverse dynamics."""
 
     # Experiment
-    exp_name: str = Path(__file__).stem
-    """the name of this experiment, part of the default run folder"""
-    seed: int = 1
-    """seed of the networks, the exploration, the batches and the episodes, not of the data set"""
-    cuda: bool = True
-    """use a GPU if there is one"""
-    num_threads: int = 1
-    """CPU threads; 1 is best for seeds side by side, raise it for a single run"""
-    run_dir: str | None = None
-    """the run's folder; by default runs/{env_id}__{exp_name}__{seed}__{unix time}"""
-    resume: bool = False
-    """continue the run in --run-dir from its checkpoint, or start it if there is none"""
-    checkpoint_frequency: int = 50_000
-    """offline updates between checkpoints; online there is one at the end of every round"""
+    exp_name: str = "d3g_from_obs"  # the name of this experiment, part of the default run folder
+    seed: int = 1  # seed of the networks, the exploration, the batches and the episodes, not of the data set
+    torch_deterministic: bool = True  # on a GPU, use only kernels that repeat bit by bit (a CPU run always does)
+    cuda: bool = True  # use a GPU if there is one
+    num_threads: int = 1  # CPU threads; 1 is best for seeds side by side, raise it for a single run
+    run_dir: str | None = None  # the run's folder; by default runs/{env_id}__{exp_name}__{seed}__{unix time}
+    resume: bool = False  # continue the run in --run-dir from its checkpoint, or start it if there is none
+    checkpoint_frequency: int = 50_000  # offline updates between checkpoints; online there is one in every round
+
     # Environment, data and budget
-    env_id: str = "InvertedPendulum-v4"
-    """the Gymnasium task, Id-v0 or module:Id-v0"""
-    dataset: str | None = None
-    """a data set FILE.npz to learn from; by default one is collected as follows, in datasets/, or found there"""
-    demonstrator: str | None = None
-    """the model.pt of a run of td3_baseline.py that collects the data, needed where --randomness is below 1"""
-    randomness: float = 1.0
-    """probability with which a uniformly random action replaces the demonstrator's"""
-    dataset_size: int = 1_000_000
-    """transitions to collect"""
-    dataset_seed: int = 0
-    """seed of the collection"""
-    collect_only: bool = False
-    """stop when the data set is there"""
-    offline_updates: int = 1_000_000
-    """updates on the data set, before any acting"""
-    rounds: int = 100
-    """online rounds: an evaluation, steps in the task, updates of the inverse dynamics"""
-    steps_per_round: int = 1_000
-    """environment steps per round"""
-    inverse_updates: int = 10_000
-    """updates of the inverse dynamics per round, on the steps of all rounds so far"""
-    eval_frequency: int = 1_000
-    """offline updates between evaluations of the imagined plan"""
-    eval_episodes: int = 10
-    """noise-free episodes per evaluation, the same start states every time"""
+    env_id: str = "InvertedPendulum-v4"  # the Gymnasium task, Id-v0 or module:Id-v0
+    dataset: str | None = None  # the FILE.npz to learn from; by default random data, in datasets/ or collected there
+    collect: str | None = None  # collect a data set into this FILE.npz, as the next four arguments say, and stop
+    demonstrator: str | None = None  # the model.pt of a run of td3_baseline.py that acts where --randomness is below 1
+    randomness: float = 1.0  # probability with which a uniformly random action replaces the demonstrator's
+    dataset_size: int = 1_000_000  # transitions to collect
+    dataset_seed: int = 0  # seed of the collection
+    offline_updates: int = 1_000_000  # updates on the data set, before any acting
+    rounds: int = 100  # online rounds: an evaluation, steps in the task, updates of the inverse dynamics
+    steps_per_round: int = 1_000  # environment steps per round
+    inverse_updates: int = 10_000  # updates of the inverse dynamics per round, on the steps of all rounds so far
+    eval_frequency: int = 1_000  # offline updates between evaluations of the imagined plan
+    eval_episodes: int = 10  # noise-free episodes per evaluation, the same start states every time
+
     # Algorithm
-    learning_rate: float = 3e-4
-    """learning rate of every Adam optimiser"""
-    hidden_sizes: tuple[int, ...] = (256, 256)
-    """widths of the hidden layers of every network"""
-    batch_size: int = 256
-    """transitions per update"""
-    gamma: float = 0.99
-    """discount factor"""
-    tau: float = 0.005
-    """step of the target networks towards the online ones (the paper's eta)"""
-    policy_frequency: int = 2
-    """updates per update of the proposal and the target networks (the paper's d)"""
-    exploration_noise: float = 0.1
-    """standard deviation of the Gaussian exploration noise, in units of the action scale"""
-    beta: float = 1.0
-    """weight of the distance between a proposal and its cycle (Eq. 12)"""
-
-    def __post_init__(self):
-        def check(names: str, allowed: str, is_valid) -> None:
-            for name in names.split():
-                if not is_valid(getattr(self, name)):
-                    fail(f"--{name.replace('_', '-')} {getattr(self, name)}: must be {allowed}")
-
-        check("seed dataset_seed", "from 0 to 2**32 - 1", lambda x: 0 <= x < 2**32)
-        counts = " ".join(name for name, x in vars(self).items() if type(x) is int and "seed" not in name)
-        check(counts, "at least 1", lambda x: x >= 1)
-        check("hidden_sizes", "one width or more, each at least 1", lambda x: len(x) >= 1 and min(x) >= 1)
-        check("exploration_noise beta", "at least 0 and finite", lambda x: 0 <= x < np.inf)
-        check("gamma randomness", "from 0 to 1", lambda x: 0 <= x <= 1)
-        check("learning_rate tau", "above 0 and at most 1", lambda x: 0 < x <= 1)
-        check("resume", "used with --run-dir", lambda x: not x or self.run_dir)
+    learning_rate: float = 3e-4  # learning rate of every Adam optimiser
+    hidden_sizes: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
+    batch_size: int = 256  # transitions per update
+    gamma: float = 0.99  # discount factor
+    tau: float = 0.005  # step of the target networks towards the online ones (the paper's eta)
+    policy_frequency: int = 2  # updates per update of the proposal and the target networks (the paper's d)
+    exploration_noise: float = 0.1  # standard deviation of the exploration noise, in units of the action scale
+    beta: float = 1.0  # weight of the distance between a proposal and its cycle (Eq. 12)
 
 
+# Copied from d3g_continuous.MLP
 class MLP(nn.Module):
-    """MLP with ReLUs, inputs side by side: [batch, n_1], ... -> [batch, sizes[-1]]; with `bounds`, a scaled tanh."""
+    """Multilayer perceptron with ReLUs, over its inputs side by side: [batch, n_1], ... -> [batch, sizes[-1]]."""
 
-    def __init__(self, *sizes: int, bounds=None):
+    def __init__(self, *sizes: int):
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(n, m) for n, m in zip(sizes[:-1], sizes[1:], strict=True))
-        if bounds is not None:
-            low, high = (torch.as_tensor(x, dtype=torch.get_default_dtype()) for x in bounds)
-            self.register_buffer("action_scale", (high - low) / 2)
-            self.register_buffer("action_bias", (high + low) / 2)
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         x = torch.cat(inputs, 1)
         for layer in self.layers[:-1]:
             x = torch.relu_(layer(x))
-        x = self.layers[-1](x)
-        return torch.tanh(x) * self.action_scale + self.action_bias if hasattr(self, "action_scale") else x
+        return self.layers[-1](x)
 
 
-def sample(rows: np.ndarray, widths: tuple[int, ...], batch_size: int, rng, device) -> tuple[torch.Tensor, ...]:
-    """Draw a batch of the rows uniformly with replacement and split it into its parts, each [batch, width]."""
-    batch = rows[rng.integers(len(rows), size=batch_size)]
-    return torch.as_tensor(batch, dtype=torch.get_default_dtype(), device=device).split(widths, dim=1)
+# Copied from d3g_continuous.InverseDynamics
+class InverseDynamics(MLP):
+    """I_omega (Eq. 10): s, s' [batch, obs_dim] -> action [batch, action_dim], a tanh scaled to the action bounds."""
+
+    def __init__(self, obs_dim: int, action_low: np.ndarray, action_high: np.ndarray, hidden_sizes: tuple[int, ...]):
+        super().__init__(2 * obs_dim, *hidden_sizes, len(action_low))
+        low = torch.as_tensor(action_low, dtype=torch.get_default_dtype())
+        high = torch.as_tensor(action_high, dtype=torch.get_default_dtype())
+        self.register_buffer("action_scale", (high - low) / 2)
+        self.register_buffer("action_bias", (high + low) / 2)
+
+    def forward(self, s: torch.Tensor, s_next: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(super().forward(s, s_next)) * self.action_scale + self.action_bias
+
+
+# Copied from td3_baseline.Actor
+class Actor(MLP):
+    """pi_psi: s [batch, obs_dim] -> action [batch, action_dim], a tanh scaled to the action bounds."""
+
+    def __init__(self, obs_dim: int, action_low: np.ndarray, action_high: np.ndarray, hidden_sizes: tuple[int, ...]):
+        super().__init__(obs_dim, *hidden_sizes, len(action_low))
+        low = torch.as_tensor(action_low, dtype=torch.get_default_dtype())
+        high = torch.as_tensor(action_high, dtype=torch.get_default_dtype())
+        self.register_buffer("action_scale", (high - low) / 2)
+        self.register_buffer("action_bias", (high + low) / 2)
+
+    def forward(self, s: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(super().forward(s)) * self.action_scale + self.action_bias
+
+
+# Copied from d3g_continuous.ReplayBuffer
+class ReplayBuffer:
+    """The last `capacity` transitions as float32 rows (s, a, r, s', terminated); memory is used only as it fills."""
+
+    def __init__(self, capacity: int, obs_dim: int, action_dim: int):
+        self.widths = (obs_dim, action_dim, 1, obs_dim, 1)
+        self.rows = np.zeros((capacity, sum(self.widths)), np.float32)
+        self.added = 0
+
+    def add(self, s: np.ndarray, a: np.ndarray, r: float, s_next: np.ndarray, terminated: bool) -> None:
+        """Store a transition over the oldest one. `terminated` is false where only a time limit ended the episode."""
+        self.rows[self.added % len(self.rows)] = np.concatenate((s, a, [r], s_next, [terminated]))
+        self.added += 1
+
+    def sample(self, batch_size: int, rng: np.random.Generator, device: torch.device) -> tuple[torch.Tensor, ...]:
+        """Draw (s, a, r, s', terminated), each [batch, width], uniformly with replacement, in torch's default dtype."""
+        rows = self.rows[rng.integers(min(self.added, len(self.rows)), size=batch_size)]
+        return torch.as_tensor(rows, dtype=torch.get_default_dtype(), device=device).split(self.widths, dim=1)
 
 
 class D3G(nn.Module):
-    """The agent of Algorithm 1, imitation branch, and I online: f_phi takes s and a value q [batch, 1]."""
+    """The agent of Algorithm 1, imitation branch, and of the online rounds: networks, optimisers, updates, acting.
 
-    def __init__(self, obs_dim: int, action_low: np.ndarray, action_high: np.ndarray, args: Args):
+    critic            Q_theta1, Q_theta2   s, s' [batch, obs_dim] -> [batch, 1], each
+    proposal          tau_psi              s -> [batch, obs_dim], such that s + tau(s) is the proposed next state
+    forward_dynamics  f_phi                s, q [batch, 1] -> [batch, obs_dim], such that s + f(s, q) is where a
+                                           transition of value q leads from s
+    inverse_dynamics  I_omega              s, s' -> [batch, action_dim], learned online
+
+    `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are those of `Args`, with its help.
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        action_low: np.ndarray,
+        action_high: np.ndarray,
+        *,
+        learning_rate: float = 3e-4,
+        hidden_sizes: tuple[int, ...] = (256, 256),
+        gamma: float = 0.99,
+        tau: float = 0.005,
+        policy_frequency: int = 2,
+        beta: float = 1.0,
+    ):
         super().__init__()
-        self.args, self.action_low, self.action_high, self.updates, self.losses = args, action_low, action_high, 0, {}
-        self.critic = nn.ModuleList(MLP(2 * obs_dim, *args.hidden_sizes, 1) for _ in range(2))
-        self.proposal = MLP(obs_dim, *args.hidden_sizes, obs_dim)
-        self.inverse_dynamics = MLP(2 * obs_dim, *args.hidden_sizes, len(action_low), bounds=(action_low, action_high))
-        self.forward_dynamics = MLP(obs_dim + 1, *args.hidden_sizes, obs_dim)
+        self.action_low = action_low
+        self.action_high = action_high
+        self.gamma = gamma
+        self.tau = tau
+        self.policy_frequency = policy_frequency
+        self.beta = beta
+
+        self.critic = nn.ModuleList(MLP(2 * obs_dim, *hidden_sizes, 1) for _ in range(2))
+        self.proposal = MLP(obs_dim, *hidden_sizes, obs_dim)
+        self.inverse_dynamics = InverseDynamics(obs_dim, action_low, action_high, hidden_sizes)
+        self.forward_dynamics = MLP(obs_dim + 1, *hidden_sizes, obs_dim)
         self.optimizers = {}
         for name, network in self.named_children():
-            self.optimizers[name] = torch.optim.Adam(network.parameters(), args.learning_rate, fused=True)
+            self.optimizers[name] = torch.optim.Adam(network.parameters(), learning_rate, fused=True)
+
         self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
         self.proposal_target = copy.deepcopy(self.proposal).requires_grad_(False)
         self.online = [*self.critic.parameters(), *self.proposal.parameters()]
         self.targets = [*self.critic_target.parameters(), *self.proposal_target.parameters()]
+        self.updates = 0
+        self.losses = {}
 
     def cycle(self, s: torch.Tensor, p: torch.Tensor, critic: nn.ModuleList) -> torch.Tensor:
         """C(s, p) of Algorithm 2: where a transition from s with the value of the one to p leads [batch, obs_dim]."""
-        return s + self.forward_dynamics(s, critic[0](s, p))
+        q = critic[0](s, p)
+        return s + self.forward_dynamics(s, q)
 
     def update(self, batch: tuple[torch.Tensor, ...]) -> None:
-        """Learn from a batch s, r, s', terminated, each [batch, width]; leave the losses in `self.losses`."""
-        s, r, s_next, terminated = batch
+        """Learn from a batch s, no a, r, s', terminated, each [batch, width]; leave the losses in `self.losses`."""
+        s, _, r, s_next, terminated = batch
         self.updates += 1
+
         # Eq. 13, target: y = r + gamma (1 - d) min_i Q_i'(s', C(s', s' + tau'(s')))
         with torch.no_grad():
             c = self.cycle(s_next, s_next + self.proposal_target(s_next), self.critic_target)
-            y = r + self.args.gamma * (1 - terminated) * torch.min(*(q(s_next, c) for q in self.critic_target))
+            q1, q2 = (critic(s_next, c) for critic in self.critic_target)
+            y = r + self.gamma * (1 - terminated) * torch.min(q1, q2)
+
         # Eq. 6, critics: minimise sum_i |y - Q_i(s, s')|^2
-        q1, q2 = (q(s, s_next) for q in self.critic)
-        self.minimise("critic", nn.functional.mse_loss(q1, y) + nn.functional.mse_loss(q2, y))
+        q1, q2 = (critic(s, s_next) for critic in self.critic)
+        self.minimise("critic", F.mse_loss(q1, y) + F.mse_loss(q2, y))
         self.losses["qf1_values"] = q1.detach().mean()
+
         # Eq. 14, forward dynamics: minimise |s + f(s, Q_1'(s, s')) - s'|^2
-        self.minimise("forward_dynamics", nn.functional.mse_loss(self.cycle(s, s_next, self.critic_target), s_next))
-        if self.updates % self.args.policy_frequency == 0:
+        self.minimise("forward_dynamics", F.mse_loss(self.cycle(s, s_next, self.critic_target), s_next))
+
+        if self.updates % self.policy_frequency == 0:
             # Eq. 12, proposal p = s + tau(s): minimise -Q_1(s, C(s, p)) + beta |p - C(s, p)|^2 through q = Q_1(s, p), f
             p = s + self.proposal(s)
             c = self.cycle(s, p, self.critic)
-            self.minimise("proposal", -self.critic[0](s, c).mean() + self.args.beta * nn.functional.mse_loss(c, p))
+            self.minimise("proposal", -self.critic[0](s, c).mean() + self.beta * F.mse_loss(c, p))
+
             # Algorithm 1, lines 22-24, targets: theta' <- eta theta + (1 - eta) theta', and psi' likewise
             with torch.no_grad():
-                torch._foreach_lerp_(self.targets, self.online, self.args.tau)
+                for target, online in zip(self.targets, self.online, strict=True):
+                    target.lerp_(online, self.tau)
 
     def update_inverse_dynamics(self, batch: tuple[torch.Tensor, ...]) -> None:
-        """Eq. 10 on a batch s, a, s' from acting: minimise |I(s, s') - a|^2."""
-        s, a, s_next = batch
-        self.minimise("inverse_dynamics", nn.functional.mse_loss(self.inverse_dynamics(s, s_next), a))
+        """Eq. 10 on a batch s, a, r, s', terminated from acting: minimise |I(s, s') - a|^2."""
+        s, a, _, s_next, _ = batch
+        self.minimise("inverse_dynamics", F.mse_loss(self.inverse_dynamics(s, s_next), a))
 
     # Copied from d3g_continuous.D3G.minimise
     def minimise(self, name: str, loss: torch.Tensor) -> None:
         """One Adam step of network `name` on `loss`; no other network gets gradients, wherever `loss` leads."""
-        parameters = self.optimizers[name].param_groups[0]["params"]
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-            parameter.grad = gradient
-        self.optimizers[name].step()
+        optimizer = self.optimizers[name]
+        optimizer.zero_grad()
+        loss.backward(inputs=optimizer.param_groups[0]["params"])
+        optimizer.step()
         self.losses[f"{name}_loss"] = loss.detach()
 
     # Copied from d3g_continuous.D3G.act
@@ -201,250 +261,736 @@ class D3G(nn.Module):
         return np.clip(action + noise, self.action_low, self.action_high).astype(self.action_low.dtype)
 
     @torch.inference_mode()
-    def imagine(self, s: torch.Tensor) -> torch.Tensor:
-        """One step of the plan from s [n, obs_dim]: C(s, s + tau(s)) with Q_1' [n, obs_dim]."""
-        return self.cycle(s, s + self.proposal(s), self.critic_target)
+    def imagine(self, s: torch.Tensor, steps: int) -> torch.Tensor:
+        """The plan from s [n, obs_dim], by s <- C(s, s + tau(s)) with Q_1': the states after it [steps, n, obs_dim]."""
+        plan = []
+        for _ in range(steps):
+            s = self.cycle(s, s + self.proposal(s), self.critic_target)
+            plan.append(s)
+        return torch.stack(plan)
 
 
-def evaluate(act, env: gym.Env, seeds: list[int], record=lambda *_: None) -> np.ndarray:
-    """Play an episode per seed, with actions act(s); call record(s, r, s', terminated); returns and lengths [2, n]."""
-    episodes = []
-    for seed in seeds:
-        observation, info = env.reset(seed=seed)
-        while "episode" not in info:
-            s = np.copy(observation)  # some tasks reuse their array
-            observation, reward, terminated, _, info = env.step(act(s))
-            record(s, reward, observation, terminated)
-        episodes.append((info["episode"]["r"], info["episode"]["l"]))
-    return np.array(episodes, dtype=np.float64).T
+# Copied from d3g_continuous.evaluate
+def evaluate(agent: nn.Module, env: gym.Env, seeds: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Act without noise, an episode per seed; return the undiscounted returns and the lengths, each [episodes]."""
+    returns = np.zeros(len(seeds))
+    lengths = np.zeros(len(seeds))
+    for k, seed in enumerate(seeds):
+        observation, _ = env.reset(seed=seed)
+        done = False
+        while not done:
+            observation, reward, terminated, truncated, _ = env.step(agent.act(observation))
+            returns[k] += reward
+            lengths[k] += 1
+            done = terminated or truncated
+    return returns, lengths
 
 
-def collect(args: Args, env: gym.Env) -> Path:
-    """Return the file of the data set that `args` describe, collected unless it is in datasets/ already. A JSON file
-    beside it has its mean return and its policy's score in Table 1: the highest of 100 evaluations of 10 episodes."""
-    low, high, obs_dim = env.action_space.low, env.action_space.high, env.observation_space.shape[0]
-    name = f"{args.env_id.replace('/', '_')}__random{args.randomness}__{args.dataset_size}__{args.dataset_seed}"
-    if args.randomness < 1:
-        try:
-            model = torch.load(args.demonstrator, map_location="cpu", weights_only=True)
-            if model["args"]["env_id"] != args.env_id:
-                raise ValueError(f"it is from {model['args']['env_id']}")
-            policy = MLP(obs_dim, *model["args"]["hidden_sizes"], len(low), bounds=(low, high))
-            policy.requires_grad_(False).load_state_dict(model["actor"])
-            name += f"__{hashlib.sha256(Path(args.demonstrator).read_bytes()).hexdigest()[:12]}"
-        except Exception as error:  # a damaged or foreign file may raise anything
-            fail(f"--demonstrator {args.demonstrator}: must be model.pt of a TD3 run on {args.env_id}: {error!r}")
-    file = Path("datasets", f"{name}.npz")
-    if file.exists():
+def steps_inside(plan: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """How many steps imagined states [steps, n, obs_dim] stay within `low` and `high` [obs_dim]: [n].
+
+    They may leave this range by 1% of its width; a component that is constant in it does not count.
+    """
+    middle = (low + high) / 2
+    inside = abs(plan - middle) <= 0.51 * (high - low)
+    constant = low == high
+    all_inside = (inside | constant).all(axis=2)
+    so_far_inside = np.cumprod(all_inside, axis=0)
+    return so_far_inside.sum(axis=0)
+
+
+def train(args: Args) -> Path:
+    """Train D3G as `args` say and return the run's folder. On a CPU, equal `args` and data give equal numbers."""
+    check_args(args)
+    env = make_env(args.env_id)
+    eval_env = make_env(args.env_id)
+    obs_dim = env.observation_space.shape[0]
+    low = env.action_space.low
+    high = env.action_space.high
+    if args.collect is not None:
+        return collect(args, Path(args.collect), env)
+
+    with open_run(args, args.run_dir or new_folder(f"{args.env_id}__{args.exp_name}__{args.seed}")) as run:
+        if run.is_complete():
+            return run.folder
+        if args.dataset is not None:
+            file = Path(args.dataset)
+        else:
+            file = collect(args, Path("datasets", f"{re.sub('[/:]', '_', args.env_id)}__random.npz"), env)
+        data = load_dataset(file, obs_dim, run.info)
+        device = prepare_torch(args)
+        rng = np.random.default_rng(args.seed)
+        eval_seeds = np.random.SeedSequence((args.seed, 2)).generate_state(args.eval_episodes).tolist()
+        agent = D3G(
+            obs_dim,
+            low,
+            high,
+            learning_rate=args.learning_rate,
+            hidden_sizes=args.hidden_sizes,
+            gamma=args.gamma,
+            tau=args.tau,
+            policy_frequency=args.policy_frequency,
+            beta=args.beta,
+        ).to(device)
+        total_steps = args.rounds * args.steps_per_round
+        replay = ReplayBuffer(total_steps, obs_dim, len(low))
+        progress = run.start(agent, replay, rng, {"step": 0, "episode": 0})
+        step = progress["step"]
+        episode = progress["episode"]
+        total = args.offline_updates + total_steps
+        done_before = agent.updates + step
+        run.bar = tqdm(total=total, initial=done_before, file=sys.stdout, disable=not sys.stdout.isatty())
+        run.offset = agent.updates  # TensorBoard's axis: offline updates, then online steps after them
+
+        # Offline: learn Q, tau and f from the data
+        starts = np.stack([eval_env.reset(seed=seed)[0] for seed in eval_seeds])
+        starts = torch.as_tensor(starts, dtype=torch.float32, device=device)
+        observations = data.rows[:, :obs_dim]
+        while agent.updates < args.offline_updates:
+            agent.update(data.sample(args.batch_size, rng, device))
+            run.bar.update()
+            run.offset = agent.updates
+            if agent.updates % 100 == 0:
+                run.log_losses(step)
+            if agent.updates % args.eval_frequency == 0:
+                plan = agent.imagine(starts, steps=200).cpu().numpy()
+                inside = steps_inside(plan, observations.min(0), observations.max(0))
+                run.log({"plan/steps_inside_data": inside.mean()}, step)
+                run.say(f"update {agent.updates}: plans stay in the data for {inside.tolist()} steps")
+            run.pause(agent.updates % args.checkpoint_frequency == 0, {"step": step, "episode": episode})
+
+        # Online: act in rounds, and learn I alone
+        while step < total_steps:
+            if step == len(run.evaluations) * args.steps_per_round:
+                check_finite(agent.state_dict(), step)
+                seconds = run.seconds()
+                returns, lengths = evaluate(agent, eval_env, eval_seeds)
+                run.add_evaluation(step, returns, lengths, seconds)
+            run.pause(True, {"step": step, "episode": episode})
+
+            done = True
+            for _ in range(args.steps_per_round):
+                if done:
+                    observation, _ = env.reset(seed=episode_seed(args.seed, episode))
+                    observation = np.copy(observation)  # some tasks reuse their array
+                    check_finite({"observation": observation}, step)
+                    episode += 1
+                    episode_return = 0.0
+                    episode_length = 0
+                noise = rng.normal(0, args.exploration_noise, len(low)) * (high - low) / 2
+                action = agent.act(observation, noise)
+                next_observation, reward, terminated, truncated, _ = env.step(action)
+                replay.add(observation, action, reward, next_observation, terminated)
+                observation = np.copy(next_observation)
+                done = terminated or truncated
+                step += 1
+                episode_return += reward
+                episode_length += 1
+                run.bar.update()
+                check_finite({"observation": observation, "reward": reward}, step)
+                if done:
+                    run.log_episode(episode_return, episode_length, step)
+            for _ in range(args.inverse_updates):
+                agent.update_inverse_dynamics(replay.sample(args.batch_size, rng, device))
+            check_finite(agent.losses, step)
+            run.log({"losses/inverse_dynamics_loss": agent.losses["inverse_dynamics_loss"]}, step)
+
+        check_finite(agent.state_dict(), step)
+        run.finish(
+            {"obs_dim": obs_dim, "action_dim": len(low), "action_low": low.tolist(), "action_high": high.tolist()}
+        )
+    print(f"run folder: {run.folder}; draw it: python benchmark/figure8.py {run.folder}")
+    return run.folder
+
+
+class NoisyDemonstrator:
+    """The policy behind a data set: a demonstrator's action, or with probability p a uniformly random one."""
+
+    def __init__(self, args: Args, env: gym.Env, rng: np.random.Generator):
+        self.randomness = args.randomness
+        self.low = env.action_space.low
+        self.high = env.action_space.high
+        self.rng = rng
+        if args.randomness < 1:
+            self.actor = load_demonstrator(args, env)
+
+    @torch.inference_mode()
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        """An action [action_dim] for one observation [obs_dim]."""
+        if self.rng.random() < self.randomness:
+            return self.rng.uniform(self.low, self.high).astype(self.low.dtype)
+        s = torch.as_tensor(observation, dtype=torch.float32).unsqueeze(0)
+        return self.actor(s).squeeze(0).numpy()
+
+
+def collect(args: Args, file: Path, env: gym.Env) -> Path:
+    """Collect a data set of transitions (s, r, s', terminated) into `file`, unless it is there; return `file`.
+
+    The JSON file beside it says how it was made, its mean return, and its policy's score in Table 1, which is the
+    highest of 100 evaluations of 10 episodes.
+    """
+    how = describe_collection(args)
+    if is_collected(file, how):
         return file
-    print(f"collecting {file}")
-    rng, rows = np.random.default_rng(args.dataset_seed), []
+    obs_dim = env.observation_space.shape[0]
+    rng = np.random.default_rng(args.dataset_seed)
+    policy = NoisyDemonstrator(args, env, rng)
+    with reserve(file, size=args.dataset_size * (8 * obs_dim + 5)):
+        print(f"collecting {file}", flush=True)
+        data = ReplayBuffer(args.dataset_size, obs_dim, 0)
+        bar = tqdm(total=args.dataset_size, file=sys.stdout, disable=not sys.stdout.isatty())
+        while data.added < args.dataset_size:
+            observation, _ = env.reset(seed=int(rng.integers(2**31, size=1)[0]))
+            check_finite({"observation": observation}, data.added)
+            done = False
+            while not done:
+                s = np.copy(observation)  # some tasks reuse their array
+                observation, reward, terminated, truncated, _ = env.step(policy.act(s))
+                check_finite({"observation": observation, "reward": reward}, data.added)
+                done = terminated or truncated
+                if data.added < args.dataset_size:
+                    data.add(s, [], reward, observation, terminated)
+                    bar.update()
+            stop_collecting_on_a_signal()
+        bar.close()
 
-    def behave(s: np.ndarray) -> np.ndarray:
-        if rng.random() < args.randomness:
-            return rng.uniform(low, high).astype(low.dtype)
-        return policy(torch.as_tensor(s, dtype=torch.float32).unsqueeze(0)).squeeze(0).numpy()
-
-    while len(rows) < args.dataset_size:
-        evaluate(behave, env, rng.integers(2**31, size=1).tolist(), lambda *x: rows.append(np.float32(np.hstack(x))))
-    seeds = rng.integers(2**31, size=10).tolist()  # the same start states every time, as in a run's evaluations
-    score = max(evaluate(behave, env, seeds)[0].mean() for _ in range(100))
-    s, r, s_next, terminated = np.split(np.array(rows[: args.dataset_size]), np.cumsum((obs_dim, 1, obs_dim)), axis=1)
-    (partial := file.with_suffix(f".{os.getpid()}.npz")).parent.mkdir(exist_ok=True)
-    np.savez(partial, observations=s, rewards=r[:, 0], next_observations=s_next, terminations=terminated[:, 0] > 0)
-    file.with_suffix(".json").write_text(json.dumps({"mean_return": load_dataset(partial, obs_dim)[1], "score": score}))
-    os.replace(partial, file)
+        seeds = rng.integers(2**31, size=10).tolist()  # the same start states every time, as in a run's evaluations
+        score = -np.inf
+        for _ in tqdm(range(100), desc="score", file=sys.stdout, disable=not sys.stdout.isatty()):
+            returns, _ = evaluate(policy, env, seeds)
+            score = max(score, returns.mean())
+            stop_collecting_on_a_signal()
+        save_dataset(data, {**how, "mean_return": mean_return(data), "score": float(score)}, file)
     return file
 
 
-def load_dataset(file: Path, obs_dim: int) -> tuple[np.ndarray, float]:
-    """Return a data set's rows (s, r, s', terminated) and the mean return of its episodes, which end where one
-    terminates or the next row does not continue; fail on a file that is none for observations [obs_dim]."""
-    names = ("observations", "rewards", "next_observations", "terminations")
-    try:
-        with np.load(file, allow_pickle=False) as data:
-            s, r, s_next, terminated = (data[name].astype(np.float32) for name in names)
-        shapes, n = [x.shape for x in (s, r, s_next, terminated)], max(len(s), 1)
-        rows = np.column_stack((s, r, s_next, terminated))
-        if shapes != [(n, obs_dim), (n,), (n, obs_dim), (n,)] or not np.isfinite(rows).all() or {*terminated} - {0, 1}:
-            raise ValueError(
-                f"{names} have shapes {shapes}, {np.sum(~np.isfinite(rows))} values not finite; terminations: 0, 1"
-            )
-    except Exception as error:  # a damaged or foreign file may raise anything
-        fail(f"--dataset {file}: must be a data set as the README says, with {obs_dim} observations: {error!r}")
-    ends = (terminated[:-1] > 0) | (s[1:] != s_next[:-1]).any(1)
-    return rows, float(np.bincount(np.append(0, ends.cumsum()), r).mean())
+# ------------------------- The experiment ends here. What follows keeps a run: checks, its folder, resuming, signals.
+
+MAY_DIFFER_ON_RESUME = ("run_dir", "resume", "checkpoint_frequency", "cuda")
+received_signals: list[int] = []  # SIGTERM or Ctrl-C, acted on at the next pause
+
+
+def check_args(args: Args) -> None:
+    """Fail, naming the argument, where a value is out of range."""
+
+    def check(name: str, valid: bool, allowed: str) -> None:
+        if not valid:
+            fail(f"--{name.replace('_', '-')} {getattr(args, name)}: must be {allowed}")
+
+    check("seed", 0 <= args.seed < 2**32, "from 0 to 2**32 - 1")
+    check("dataset_seed", 0 <= args.dataset_seed < 2**32, "from 0 to 2**32 - 1")
+    check("collect", args.collect is None or args.dataset is None, "used without --dataset")
+    check("collect", args.collect is None or args.collect.endswith(".npz"), "a file whose name ends in .npz")
+    check("randomness", 0 <= args.randomness <= 1, "from 0 to 1")
+    check("randomness", args.randomness == 1 or args.collect is not None, "used with --collect")
+    check("demonstrator", args.demonstrator is None or args.collect is not None, "used with --collect")
+    for name in ("num_threads", "checkpoint_frequency", "dataset_size", "offline_updates", "rounds"):
+        check(name, getattr(args, name) >= 1, "at least 1")
+    for name in ("steps_per_round", "inverse_updates", "eval_frequency", "eval_episodes"):
+        check(name, getattr(args, name) >= 1, "at least 1")
+    for name in ("batch_size", "policy_frequency"):
+        check(name, getattr(args, name) >= 1, "at least 1")
+    check("rounds", args.rounds * args.steps_per_round <= 10**12, "such that there are at most 10**12 steps")
+    widths_fit = len(args.hidden_sizes) >= 1 and all(1 <= width <= 10_000 for width in args.hidden_sizes)
+    check("hidden_sizes", widths_fit, "one width or more, each from 1 to 10,000")
+    check("learning_rate", 0 < args.learning_rate < np.inf, "positive and finite")
+    noise_fits = 0 <= args.exploration_noise < np.inf and not np.signbit(args.exploration_noise)  # -0.0 is below 0 too
+    check("exploration_noise", noise_fits, "at least 0 and finite")
+    check("beta", 0 <= args.beta < np.inf, "at least 0 and finite")
+    check("gamma", 0 <= args.gamma <= 1, "from 0 to 1")
+    check("tau", 0 < args.tau <= 1, "above 0 and at most 1")
+    check("resume", not args.resume or args.run_dir is not None, "used with --run-dir")
 
 
 # Copied from d3g_continuous.fail
-def fail(message: str, status: int = 2):
+def fail(message: str, status: int = 2) -> None:
     """Print one line on standard error and exit: with 2 for bad input, with 1 for a run that went wrong."""
-    print("error:", *message.split(), file=sys.stderr)
+    one_line = " ".join(message.split())
+    print(f"error: {one_line}", file=sys.stderr)
     sys.exit(status)
 
 
+# Copied from d3g_continuous.check_finite
+def check_finite(values: dict[str, torch.Tensor | np.ndarray | float], step: int) -> None:
+    """Stop the run, with status 1, at a value that is NaN or infinite."""
+    for name, value in values.items():
+        finite = torch.isfinite(value) if isinstance(value, torch.Tensor) else np.isfinite(value)
+        if not finite.all():
+            fail(f"{name} is NaN or infinite at step {step}; the last checkpoint stays", status=1)
+
+
+# Copied from d3g_continuous.make_env
 def make_env(env_id: str) -> gym.Env:
-    """Make a Gymnasium task; fail unless its spaces suit."""
+    """Make a Gymnasium task; fail unless its observations are flat and its actions flat, real and bounded."""
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # the paper's tasks are not the newest
         try:
             env = gym.make(env_id)
         except Exception as error:  # the task's own code may raise anything
             fail(f"--env-id {env_id}: must be a task that Gymnasium can make: {type(error).__name__}: {error}")
-    obs, act = env.observation_space, env.action_space
-    flat = all(isinstance(space, gym.spaces.Box) and len(space.shape) == 1 for space in (obs, act))
-    if not (flat and np.isfinite([act.low, act.high]).all() and (act.low < act.high).all() and act.dtype.kind == "f"):
-        fail(f"--env-id {env_id}: must have flat observations and flat, bounded, real actions, has {obs} and {act}")
-    return gym.wrappers.RecordEpisodeStatistics(env)
+    observations = env.observation_space
+    actions = env.action_space
+    flat = all(isinstance(space, gym.spaces.Box) and len(space.shape) == 1 for space in (observations, actions))
+    if not (flat and actions.dtype.kind == "f" and actions.is_bounded() and (actions.low < actions.high).all()):
+        fail(
+            f"--env-id {env_id}: must have flat observations and flat, bounded, real actions, "
+            f"has {observations} and {actions}"
+        )
+    return env
 
 
-def check_finite(tensors: dict[str, torch.Tensor], step: int) -> None:
-    """Stop the run, with status 1, at a loss or a parameter that is NaN or infinite."""
-    for name in (name for name, tensor in tensors.items() if not tensor.isfinite().all()):
-        fail(f"{name} is NaN or infinite at step {step}; the last checkpoint stays", status=1)
+# Copied from d3g_continuous.episode_seed
+def episode_seed(seed: int, episode: int) -> int:
+    """The seed of a run's training episode, apart from those of its evaluations."""
+    return int(np.random.SeedSequence((seed, 1, episode)).generate_state(1)[0])
 
 
-def open_run(args: Args) -> tuple[Path, dict]:
-    """Return the run's folder and what its args.json holds or shall hold; fail if `args` may not use the folder."""
-    run_dir = Path(args.run_dir or f"runs/{args.env_id}__{args.exp_name}__{args.seed}__{int(time.time())}")
-    given = json.loads(json.dumps(asdict(args))) | {"run_dir": str(run_dir)}
-    try:
-        if held := [x for x in ("args.json", "evaluations.csv", "checkpoint.pt", "model.pt") if (run_dir / x).exists()]:
-            if not args.resume:
-                fail(f"--run-dir {run_dir}: must not hold a run, unless with --resume, but has {', '.join(held)}")
-            info = json.loads((run_dir / "args.json").read_text())
-            for name in given.keys() - {"resume", "run_dir", "checkpoint_frequency", "cuda"}:
-                if given[name] != (was := info["args"][name]):
-                    fail(f"--{name.replace('_', '-')} {given[name]}: must be {was} to resume {run_dir}")
-            return run_dir, info
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        fail(f"--run-dir {run_dir}: must be a new folder or hold the args.json of the run to resume: {error!r}")
-    found = {d.name: d.version for d in distributions() if d.name in ("torch", "gymnasium", "mujoco", "numpy")}
-    git = 'git describe --always --dirty --abbrev=40 --exclude="*"'
-    git = subprocess.run(git, cwd=Path(__file__).parent, shell=True, capture_output=True, text=True).stdout.strip()
-    return run_dir, {"args": given, "versions": found | {"python": sys.version.split()[0]}, "git_commit": git or None}
-
-
-def on_signal(signum: int, _frame) -> None:
-    """The first SIGTERM or Ctrl-C ends the run with a checkpoint, after an update or a round, another one at once."""
-    os._exit(128 + signum) if received_signals else received_signals.append(signum)
-
-
-def train(args: Args) -> Path:
-    """Train D3G as `args` say and return the run's folder. On a CPU, equal `args` and data give equal numbers."""
-    env, eval_env = make_env(args.env_id), make_env(args.env_id)
-    obs_dim, low, high = env.observation_space.shape[0], env.action_space.low, env.action_space.high
-    run_dir, info = open_run(args)
-    if (run_dir / "model.pt").exists():
-        (run_dir / "checkpoint.pt").unlink(missing_ok=True)
-        print(f"{run_dir} is complete")
-        return run_dir
-    torch.set_num_threads(args.num_threads)
-    file = Path(args.dataset) if args.dataset else collect(args, env)
-    data, data_return = load_dataset(file, obs_dim)
-    print(f"data: {file}, {len(data)} transitions, mean return {data_return:.2f}")
-    if args.collect_only:
-        return run_dir
+# Copied from d3g_continuous.prepare_torch
+def prepare_torch(args: Args) -> torch.device:
+    """Seed torch, set its threads and whether a GPU must repeat bit by bit; return the device to compute on."""
     device = torch.device("cuda" if args.cuda and torch.cuda.is_available() else "cpu")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it a GPU's matrix products may not repeat
+    torch.use_deterministic_algorithms(args.torch_deterministic and device.type == "cuda")
+    torch.set_num_threads(args.num_threads)
     torch.manual_seed(args.seed)
-    rng = np.random.default_rng(args.seed)
-    eval_seeds = np.random.SeedSequence((args.seed, 2)).generate_state(args.eval_episodes).tolist()
-    agent = D3G(obs_dim, low, high, args).to(device)
-    widths = (obs_dim, len(low), obs_dim)  # of (s, a, s') as they come from acting
-    online = np.zeros((args.rounds * args.steps_per_round, sum(widths)), np.float32)
-    step, episode, seconds, rows = 0, 0, 0.0, ["step,return_mean,return_std,length_mean,seconds"]
+    return device
+
+
+# Copied from d3g_continuous.new_folder
+def new_folder(name: str) -> Path:
+    """Make a folder in runs/ that did not exist, named after the experiment and the time in seconds."""
+    while True:
+        folder = Path("runs", f"{re.sub('[/:]', '_', name)}__{int(time.time())}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            time.sleep(0.1)  # another run started in the same second
+        except OSError as error:
+            fail(f"--run-dir {folder}: must be a folder that can be written: {error}")
+
+
+# Copied from d3g_continuous.describe
+def describe(args: Args, folder: Path) -> dict:
+    """What args.json holds: the arguments, and what else the bits of the results depend on."""
+    given = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(args).items()}
+    given["run_dir"] = args.run_dir or str(folder)
+    versions = {name: version(name) for name in ("torch", "gymnasium", "mujoco", "numpy")}
+    versions["python"] = sys.version.split()[0]
+    commit = None
+    processor = None
     try:
-        if (run_dir / "checkpoint.pt").exists():
-            checkpoint = torch.load(run_dir / "checkpoint.pt", map_location="cpu", weights_only=True)
-            if checkpoint["info"] != info:
-                raise ValueError("its arguments or versions are not those of args.json")
-            agent.load_state_dict(checkpoint["agent"])
-            for name, optimizer in agent.optimizers.items():
-                optimizer.load_state_dict(checkpoint["optimizers"][name])
-            step, episode, seconds, rows = (checkpoint[k] for k in ("step", "episode", "seconds", "rows"))
-            agent.updates, online[:step] = checkpoint["updates"], checkpoint["online"]
-            rng.bit_generator.state = checkpoint["rng"]
-        run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "partial.tmp").write_text(json.dumps(info, indent=2) + "\n")
-        os.replace(run_dir / "partial.tmp", run_dir / "args.json")
-    except Exception as error:  # a damaged or foreign checkpoint may raise anything
-        fail(f"--run-dir {run_dir}: must be a folder to write to and, to resume, have this run's checkpoint: {error!r}")
-    writer = SummaryWriter(run_dir, purge_step=agent.updates + step + 1 if agent.updates else 0)
-    print(f"device: {device}, CPU threads: {args.num_threads}, run folder: {run_dir}")
-    starts = np.stack([eval_env.reset(seed=seed)[0] for seed in eval_seeds])
-    bar = tqdm(total=args.offline_updates, initial=agent.updates, unit="update", file=sys.stdout, disable=None)
-    started = time.perf_counter() - seconds
+        git = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        done = subprocess.run(git, cwd=Path(__file__).parent, capture_output=True, text=True)
+        commit = done.stdout.strip() or None
+        processor = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[1]
+    except (OSError, TypeError):
+        pass  # no git here, or no such file on this system: these two are for information
+    return {
+        "args": given,
+        "versions": versions,
+        "git_commit": commit,
+        "processor": processor,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "ld_preload": os.environ.get("LD_PRELOAD"),
+    }
 
-    def pause(due: bool) -> None:
-        stop = received_signals[:1]  # read once, since a signal may come at any moment
-        if stop or due:
-            check_finite(agent.losses | agent.state_dict(), agent.updates + step)
-            writer.flush()
-            state = {"info": info, "step": step, "episode": episode, "rows": rows}
-            state |= {"agent": agent.state_dict(), "updates": agent.updates, "online": torch.from_numpy(online[:step])}
-            state |= {"optimizers": {name: optimizer.state_dict() for name, optimizer in agent.optimizers.items()}}
-            state |= {"rng": rng.bit_generator.state, "seconds": time.perf_counter() - started}
-            torch.save(state, run_dir / "partial.tmp")
-            os.replace(run_dir / "partial.tmp", run_dir / "checkpoint.pt")
+
+# Copied from d3g_continuous.save
+def save(contents: dict | str, file: Path) -> None:
+    """Write to a temporary file that then replaces `file`: a kill leaves the old one or the new one, whole."""
+    partial = file.with_name("partial.tmp")
+    try:
+        if isinstance(contents, str):
+            partial.write_text(contents)
+        else:
+            torch.save(contents, partial)
+        os.replace(partial, file)
+    except (OSError, RuntimeError) as error:  # the latter is what torch.save raises where a disk is full
+        partial.unlink(missing_ok=True)
+        fail(f"{file} cannot be written: {error}; what was there before stays, --resume goes on from it", status=1)
+
+
+# Copied from d3g_continuous.open_run
+@contextmanager
+def open_run(args: Args, folder: Path | str) -> Iterator["Run"]:
+    """Lock the folder until the run ends or fails; fail if it is in use, or holds a run that `args` do not resume."""
+    folder = Path(folder)
+    files = ("args.json", "evaluations.csv", "checkpoint.pt", "model.pt")
+    held = [name for name in files if (folder / name).exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        mode = "r+" if held else "a+"
+        args_file = open(folder / "args.json", mode if os.access(folder, os.W_OK) else "r")
+    except OSError as error:
+        fail(f"--run-dir {folder}: must be a new folder or hold the args.json of the run to resume: {error}")
+    with args_file:
+        try:
+            fcntl.flock(args_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fail(f"--run-dir {folder}: must not be in use, but another process has locked it")
+        run = Run(args_file, folder, describe(args, folder))
+        run.check_resume(args.resume, held)
+        try:
+            yield run
+        except MemoryError as error:
+            fail(f"not enough memory for these arguments: {error}", status=1)
+        finally:
+            run.close()
+
+
+# Copied from d3g_continuous.Run
+class Run:
+    """A run's folder: its arguments, evaluations, TensorBoard, checkpoint and model."""
+
+    def __init__(self, args_file: TextIO, folder: Path, info: dict):
+        self.args_file = args_file
+        self.folder = folder
+        self.info = info  # what args.json holds
+        self.is_new = False  # whether args.json is still to be written
+        self.evaluations = []  # the rows of evaluations.csv
+        self.writer = None
+        self.logged = -1  # the last step that TensorBoard has
+        self.offset = 0  # what is added to a step for TensorBoard
+
+    def check_resume(self, resume: bool, held: list[str]) -> None:
+        """Fail if the folder holds a run, unless it is to be resumed with the arguments of its args.json."""
+        given = self.info["args"]
+        try:
+            self.args_file.seek(0)
+            text = self.args_file.read()
+            self.is_new = text == ""
+            if self.is_new:
+                return
+            if not resume:
+                fail(f"--run-dir {self.folder}: must not hold a run, unless with --resume, but has {', '.join(held)}")
+            self.info = json.loads(text)
+            for name in given:
+                was = self.info["args"][name]
+                if name not in MAY_DIFFER_ON_RESUME and given[name] != was:
+                    fail(f"--{name.replace('_', '-')} {given[name]}: must be {was} to resume {self.folder}")
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            fail(f"--run-dir {self.folder}: must be a new folder or hold the args.json of the run to resume: {error!r}")
+
+    def close(self) -> None:
+        """Leave nothing behind of a run that failed before it started."""
+        if self.writer:
+            self.writer.close()
+        if self.is_new:
+            (self.folder / "args.json").unlink()
+            for folder in (self.folder, Path("runs")):
+                if folder.exists() and not any(folder.iterdir()):
+                    folder.rmdir()
+
+    def is_complete(self) -> bool:
+        """Whether the run has ended, so that its model can be loaded; a checkpoint beside it is deleted then."""
+        checkpoint = self.folder / "checkpoint.pt"
+        try:
+            torch.load(self.folder / "model.pt", map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            return False
+        except Exception as error:  # a damaged file may raise anything
+            if checkpoint.exists():
+                return False
+            fail(f"--run-dir {self.folder}: must have a model.pt that can be loaded, or none: {error!r}")
+        checkpoint.unlink(missing_ok=True)
+        print(f"{self.folder} is complete")
+        return True
+
+    def start(self, agent: nn.Module, replay: ReplayBuffer, rng: np.random.Generator, progress: dict) -> dict:
+        """Go on from the checkpoint, if there is one, or else from `progress`; return what it is now."""
+        self.agent = agent
+        self.replay = replay
+        self.rng = rng
+        seconds = 0.0
+        if (self.folder / "checkpoint.pt").exists():
+            progress, seconds = self.load_checkpoint(progress)
+        try:
+            if self.is_new:
+                self.args_file.write(json.dumps(self.info, indent=2) + "\n")
+                self.args_file.flush()
+                self.is_new = False
+            self.writer = SummaryWriter(self.folder, purge_step=self.logged + 1)
+        except OSError as error:
+            fail(f"--run-dir {self.folder}: must be a folder that can be written: {error}")
+        self.write_evaluations()
+        device = next(agent.parameters()).device
+        print(f"device: {device}, CPU threads: {torch.get_num_threads()}, run folder: {self.folder}", flush=True)
+        self.started = time.perf_counter() - seconds
+        return progress
+
+    def say(self, text: str) -> None:
+        """Show the latest evaluation."""
+        self.bar.set_postfix_str(text)
+        if self.bar.disable:
+            print(text, flush=True)
+
+    def seconds(self) -> float:
+        """The seconds of training so far, over all resumes and without evaluations."""
+        return time.perf_counter() - self.started
+
+    def add_evaluation(self, step: int, returns: np.ndarray, lengths: np.ndarray, seconds: float) -> None:
+        """Add a row to evaluations.csv, of an evaluation that began after so many seconds of training."""
+        self.started = time.perf_counter() - seconds
+        check_finite({"the return of an evaluation": returns}, step)
+        self.evaluations.append(f"{step},{returns.mean()},{returns.std()},{lengths.mean()},{seconds:.2f}")
+        self.write_evaluations()
+        self.log({"eval/return_mean": returns.mean()}, step)
+        self.say(f"step {step}: return {returns.mean():.1f} +- {returns.std():.1f}, {seconds:.0f} s")
+
+    def write_evaluations(self) -> None:
+        """Write evaluations.csv anew, whole."""
+        rows = ["step,return_mean,return_std,length_mean,seconds", *self.evaluations]
+        save("\n".join(rows) + "\n", self.folder / "evaluations.csv")
+
+    def log_losses(self, step: int) -> None:
+        """Log the agent's latest losses, which must be finite, and the steps per second so far."""
+        check_finite(self.agent.losses, step)
+        losses = {f"losses/{name}": value for name, value in self.agent.losses.items()}
+        self.log({**losses, "charts/SPS": (step + self.offset) / self.seconds()}, step)
+
+    def log_episode(self, episode_return: float, length: int, step: int) -> None:
+        """Log a training episode that ended at this step."""
+        self.log({"charts/episodic_return": episode_return, "charts/episodic_length": length}, step)
+
+    def log(self, scalars: dict, step: int) -> None:
+        """Write scalars to TensorBoard."""
+        self.logged = step + self.offset
+        try:
+            for tag, value in scalars.items():
+                self.writer.add_scalar(tag, value, self.logged)
+            self.writer.flush()
+        except OSError as error:
+            fail(f"{self.folder} cannot be written: {error}; --resume goes on from the last checkpoint", status=1)
+
+    def pause(self, due: bool, progress: dict) -> None:
+        """Where the run could be cut in two: write a checkpoint if one is due, and if a signal has come, exit."""
+        stop = len(received_signals) > 0
+        if due or stop:
+            self.save_checkpoint(progress)
         if stop:
-            print(f"stopped after {agent.updates} updates, {step} steps; --resume --run-dir {run_dir} continues")
-            sys.exit(128 + stop[0])
+            where = f"step {progress['step']} after {self.agent.updates} updates"
+            print(f"stopped at {where}; --resume --run-dir {self.info['args']['run_dir']} continues")
+            sys.exit(128 + received_signals[0])
 
-    while agent.updates < args.offline_updates:
-        agent.update(sample(data, (obs_dim, 1, obs_dim, 1), args.batch_size, rng, device))
-        bar.update()
-        if agent.updates % 100 == 0:
-            for name, loss in agent.losses.items():
-                writer.add_scalar(f"losses/{name}", loss, agent.updates)
-            writer.add_scalar("charts/SPS", agent.updates / (time.perf_counter() - started), agent.updates)
-            check_finite(agent.losses, agent.updates)
-        if agent.updates % args.eval_frequency == 0:
-            plan = [torch.as_tensor(starts, dtype=torch.float32, device=device)]
-            for _ in range(200):
-                plan.append(agent.imagine(plan[-1]))
-            plan = torch.stack(plan[1:]).cpu().numpy()
-            lo, hi = data[:, :obs_dim].min(0), data[:, :obs_dim].max(0)  # a plan may leave this by 1%, if it varies
-            steps = ((abs(plan - (lo + hi) / 2) <= 0.51 * (hi - lo)) | (lo == hi)).all(2).cumprod(0).sum(0)
-            writer.add_scalar("plan/steps_inside_data", steps.mean(), agent.updates)
-            tqdm.write(f"update {agent.updates}/{args.offline_updates}: plans stay in the data for {steps.tolist()}")
-        pause(agent.updates % args.checkpoint_frequency == 0)
-    while step < len(online):
-        if step == (len(rows) - 1) * args.steps_per_round:
-            seconds = time.perf_counter() - started
-            returns, lengths = evaluate(agent.act, eval_env, eval_seeds)
-            started = time.perf_counter() - seconds  # evaluations do not count
-            rows.append(f"{step},{returns.mean()},{returns.std()},{lengths.mean()},{seconds:.2f}")
-            (run_dir / "evaluations.csv").write_text("\n".join([*rows, ""]))
-            writer.add_scalar("eval/return_mean", returns.mean(), agent.updates + step)
-            tqdm.write(f"step {step}/{len(online)}: return {returns.mean():.1f} +- {returns.std():.1f}")
-        pause(due=True)
-        done = True
-        for _ in range(args.steps_per_round):
-            if done:
-                seed = np.random.SeedSequence((args.seed, 1, episode)).generate_state(1).tolist()[0]
-                observation, episode = np.copy(env.reset(seed=seed)[0]), episode + 1
-            action = agent.act(observation, rng.normal(0, args.exploration_noise, len(low)) * (high - low) / 2)
-            next_observation, _, terminated, truncated, stats = env.step(action)
-            online[step] = np.concatenate((observation, action, next_observation))
-            observation, step, done = np.copy(next_observation), step + 1, terminated or truncated
-            if done:
-                writer.add_scalar("charts/episodic_return", stats["episode"]["r"], agent.updates + step)
-                writer.add_scalar("charts/episodic_length", stats["episode"]["l"], agent.updates + step)
-        for _ in range(args.inverse_updates):
-            agent.update_inverse_dynamics(sample(online[:step], widths, args.batch_size, rng, device))
-        writer.add_scalar("losses/inverse_dynamics_loss", agent.losses["inverse_dynamics_loss"], agent.updates + step)
-        check_finite(agent.losses | agent.state_dict(), agent.updates + step)
-    writer.close()
-    model = {name: network.state_dict() for name, network in agent.named_children()}
-    model |= {"args": info["args"], "obs_dim": obs_dim, "action_dim": len(low), "action_low": low.tolist()}
-    torch.save(model | {"action_high": high.tolist()}, run_dir / "partial.tmp")
-    os.replace(run_dir / "partial.tmp", run_dir / "model.pt")
-    (run_dir / "checkpoint.pt").unlink(missing_ok=True)
-    print(f"run folder: {run_dir}; draw it: python benchmark/figure8.py {run_dir}")
-    return run_dir
+    def save_checkpoint(self, progress: dict) -> None:
+        """Write all that a bit-exact continuation needs."""
+        check_finite(self.agent.state_dict(), progress["step"] + self.offset)
+        contents = {
+            "info": self.info,
+            "progress": progress,
+            "seconds": self.seconds(),
+            "evaluations": self.evaluations,
+            "logged": self.logged,
+            "agent": self.agent.state_dict(),
+            "updates": self.agent.updates,
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.agent.optimizers.items()},
+            "replay": torch.from_numpy(self.replay.rows[: self.replay.added]),
+            "added": self.replay.added,
+            "numpy_rng": self.rng.bit_generator.state,
+            "torch_rng": torch.get_rng_state(),
+        }
+        save(contents, self.folder / "checkpoint.pt")
+
+    def load_checkpoint(self, progress: dict) -> tuple[dict, float]:
+        """Restore everything and return the progress and the seconds; fail on what is not this run's checkpoint."""
+        file = self.folder / "checkpoint.pt"
+        try:
+            contents = torch.load(file, map_location="cpu", weights_only=True)
+            if contents["info"] != self.info:
+                raise ValueError("its arguments or versions are not those of args.json")
+            self.agent.load_state_dict(contents["agent"])
+            for name, optimizer in self.agent.optimizers.items():
+                optimizer.load_state_dict(contents["optimizers"][name])
+                for parameter, state in optimizer.state.items():
+                    if state["exp_avg"].shape != parameter.shape or state["exp_avg_sq"].shape != parameter.shape:
+                        raise ValueError(f"its optimiser of {name} is for another network")
+            rows = contents["replay"].numpy()
+            expected = (min(contents["added"], len(self.replay.rows)), self.replay.rows.shape[1])
+            if rows.shape != expected or rows.dtype != np.float32:
+                raise ValueError(f"its replay must be float32 {expected}, is {rows.dtype} {rows.shape}")
+            self.replay.rows[: len(rows)] = rows
+            self.rng.bit_generator.state = contents["numpy_rng"]
+            torch.set_rng_state(contents["torch_rng"])
+            types = {name: type(value) for name, value in contents["progress"].items()}
+            if types != {name: type(value) for name, value in progress.items()}:
+                raise ValueError(f"its progress must be as {progress}, is {contents['progress']}")
+            self.replay.added = int(contents["added"])
+            self.agent.updates = int(contents["updates"])
+            self.evaluations = [str(row) for row in contents["evaluations"]]
+            self.logged = int(contents["logged"])
+            return contents["progress"], float(contents["seconds"])
+        except Exception as error:  # a damaged or foreign file may raise anything
+            fail(f"--resume True: {file} must be this run's checkpoint: {type(error).__name__}: {error}")
+
+    def finish(self, dimensions: dict) -> None:
+        """Write model.pt, the final networks with what is needed to make them again; the run is complete then."""
+        self.bar.close()
+        self.write_evaluations()
+        networks = {name: network.state_dict() for name, network in self.agent.named_children()}
+        save({**networks, "args": self.info["args"], **dimensions}, self.folder / "model.pt")
+        (self.folder / "checkpoint.pt").unlink(missing_ok=True)
+
+
+# Copied from d3g_continuous.on_signal
+def on_signal(signum: int, _frame) -> None:
+    """SIGTERM or Ctrl-C: remember it for the next pause; a second one ends the process at once."""
+    received_signals.append(signum)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    print("\nwill stop with its next checkpoint; again to stop at once", file=sys.stderr, flush=True)
+
+
+def load_dataset(file: Path, obs_dim: int, info: dict) -> ReplayBuffer:
+    """Return a data set of observations [obs_dim] as a buffer without actions, and describe it in the run's `info`.
+
+    Fail on a file that is none, and if the run to be resumed had begun with other data.
+    """
+    names = ("observations", "rewards", "next_observations", "terminations")
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in names}
+        for name, array in found.items():
+            if array.dtype.kind not in "biuf":
+                raise ValueError(f"{name} must be numbers, has the type {array.dtype}")
+            shape = (len(found["rewards"]), obs_dim) if "observations" in name else (len(found["rewards"]),)
+            if array.shape != shape or len(array) == 0:
+                raise ValueError(f"{name} must have the shape {shape}, one row or more, has {array.shape}")
+            with np.errstate(over="ignore"):
+                found[name] = array.astype(np.float32)
+            if not np.isfinite(found[name]).all():
+                raise ValueError(f"{name} must be finite numbers of 32 bits, has NaN, infinite or larger ones")
+        if not np.isin(found["terminations"], (0, 1)).all():
+            raise ValueError("terminations must be 0 or 1")
+        with open(file, "rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    except Exception as error:  # a damaged or foreign file may raise anything
+        made_by = f"python d3g_from_obs.py --env-id ENV_ID --collect {file} makes one"
+        fail(f"--dataset {file}: must be a data set with {obs_dim} observations ({made_by}): {error!r}")
+
+    known = info.get("data")
+    if known and known["sha256"] != digest:
+        fail(f"--dataset {file}: must be the data that the run began with, of SHA-256 {known['sha256']}, is {digest}")
+    data = ReplayBuffer(len(found["rewards"]), obs_dim, 0)
+    data.rows[:] = np.column_stack([found[name] for name in names])
+    data.added = len(data.rows)
+    about_file = file.with_suffix(".json")
+    about = json.loads(about_file.read_text()) if about_file.exists() else None
+    info.setdefault("data", {"sha256": digest, "mean_return": mean_return(data), "about": about})
+    print(f"data: {file}, {len(data.rows)} transitions, mean return {info['data']['mean_return']:.2f}", flush=True)
+    return data
+
+
+def mean_return(data: ReplayBuffer) -> float:
+    """The mean return of a data set's episodes, which end where one terminates or the next row does not go on."""
+    s, _, r, s_next, terminated = np.split(data.rows, np.cumsum(data.widths)[:-1], axis=1)
+    goes_on = (s[1:] == s_next[:-1]).all(axis=1) & (terminated[:-1, 0] == 0)
+    episode = np.concatenate(([0], np.cumsum(~goes_on)))
+    returns = np.bincount(episode, weights=r[:, 0])
+    return float(returns.mean())
+
+
+def describe_collection(args: Args) -> dict:
+    """What determines a data set, as the JSON file beside it holds it."""
+    demonstrator = None
+    digest = None
+    if args.randomness < 1:
+        demonstrator = args.demonstrator
+        try:
+            digest = hashlib.sha256(Path(demonstrator).read_bytes()).hexdigest()
+        except (OSError, TypeError) as error:
+            fail(f"--demonstrator {demonstrator}: must be model.pt of a TD3 run on {args.env_id}: {error!r}")
+    return {
+        "env_id": args.env_id,
+        "demonstrator": demonstrator,
+        "demonstrator_sha256": digest,
+        "randomness": args.randomness,
+        "dataset_size": args.dataset_size,
+        "dataset_seed": args.dataset_seed,
+    }
+
+
+def load_demonstrator(args: Args, env: gym.Env) -> Actor:
+    """Return the actor of a TD3 run; fail on a file that is none of this task."""
+    try:
+        model = torch.load(args.demonstrator, map_location="cpu", weights_only=True)
+        if model["args"]["env_id"] != args.env_id:
+            raise ValueError(f"it is from {model['args']['env_id']}")
+        bounds = env.action_space
+        actor = Actor(env.observation_space.shape[0], bounds.low, bounds.high, model["args"]["hidden_sizes"])
+        actor.load_state_dict(model["actor"])
+        if not all(parameter.isfinite().all() for parameter in actor.parameters()):
+            raise ValueError("its weights are not finite")
+        return actor
+    except Exception as error:  # a damaged or foreign file may raise anything
+        fail(f"--demonstrator {args.demonstrator}: must be model.pt of a TD3 run on {args.env_id}: {error!r}")
+
+
+def is_collected(file: Path, how: dict) -> bool:
+    """Whether the data set that `how` describes is there already; fail if the file is another one."""
+    if not file.exists():
+        return False
+    try:
+        about = json.loads(file.with_suffix(".json").read_text())
+        for name, value in how.items():
+            if name != "demonstrator" and about[name] != value:  # its SHA-256 tells more than its path
+                fail(f"--{name.replace('_', '-')} {value}: must be {about[name]}, with which {file} was collected")
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        fail(f"{file}: must have the JSON file beside it that says how it was collected: {error!r}")
+    print(f"{file} is there", flush=True)
+    return True
+
+
+@contextmanager
+def reserve(file: Path, size: int) -> Iterator[None]:
+    """See at once whether `file` can be written and have so many bytes; leave nothing behind of a failed collection."""
+    partial = partial_file(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "wb") as opened:
+            os.posix_fallocate(opened.fileno(), 0, size)
+            opened.truncate(0)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        fail(f"{file}: must be a file that can be written, of {size} bytes: {error}")
+    try:
+        yield
+    except MemoryError as error:
+        fail(f"--dataset-size {size}: must fit into memory: {error}")
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def partial_file(file: Path) -> Path:
+    """The temporary file of a collection, which other collections do not share."""
+    return file.with_name(f"{file.name}.{os.getpid()}.tmp")
+
+
+def stop_collecting_on_a_signal() -> None:
+    """Exit if a signal has come: half a data set is none."""
+    if len(received_signals) > 0:
+        print("stopped; the collection begins again next time")
+        sys.exit(128 + received_signals[0])
+
+
+def save_dataset(data: ReplayBuffer, about: dict, file: Path) -> None:
+    """Write the data set and, first, the JSON file that describes it, each whole or not at all."""
+    s, _, r, s_next, terminated = np.split(data.rows, np.cumsum(data.widths)[:-1], axis=1)
+    save(json.dumps(about, indent=2) + "\n", file.with_suffix(".json"))
+    try:
+        with open(partial_file(file), "wb") as opened:
+            np.savez(
+                opened,
+                observations=s,
+                rewards=r[:, 0],
+                next_observations=s_next,
+                terminations=terminated[:, 0] > 0,
+            )
+        os.replace(partial_file(file), file)
+    except OSError as error:
+        fail(f"{file} cannot be written: {error}", status=1)
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(line_buffering=True)
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     train(tyro.cli(Args))

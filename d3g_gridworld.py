@@ -1,18 +1,36 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = [
+#     "gymnasium[mujoco]==1.4.0",
+#     "mujoco==4.0.0",
+#     "numpy==2.4.6",
+#     "tensorboard==2.21.0",
+#     "torch==2.13.0",
+#     "tqdm==4.70.1",
+#     "tyro==1.0.17",
+# ]
+# ///
 """D3G and, without its cycle, D3G- in a gridworld: Figure 6 of Edwards et al., ICML 2020.
 
 python d3g_gridworld.py
 """
 
 import copy
+import fcntl
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import distributions
+from importlib.metadata import version
 from pathlib import Path
+from typing import TextIO
 
 import gymnasium as gym
 import numpy as np
@@ -25,7 +43,6 @@ from tqdm import tqdm
 
 SIZE = 11  # rows and columns of the grid
 MOVES = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)])  # up, down, left, right as (row, column)
-received_signals: list[int] = []  # SIGTERM or Ctrl-C, acted on at the end of an episode
 
 
 @dataclass
@@ -33,68 +50,34 @@ class Args:
     """Train D3G and D3G- in the gridworld, one run after the other."""
 
     # Experiment
-    exp_name: str = Path(__file__).stem
-    """the name of this experiment, part of the default root folder"""
-    variants: tuple[str, ...] = ("d3g", "d3g_no_cycle")
-    """what to train: d3g, d3g_no_cycle (D3G-) or both"""
-    seed: int = 1
-    """the first seed: of the networks, the exploration and the batches"""
-    num_seeds: int = 5
-    """runs of each variant, with this seed and those after it"""
-    cuda: bool = True
-    """use a GPU if there is one"""
-    num_threads: int = 1
-    """CPU threads; 1 is best for seeds side by side, raise it for a single run"""
-    run_dir: str | None = None
-    """the root folder, of the runs {variant}/seed{k}; by default runs/gridworld__{exp_name}__{seed}__{unix time}"""
-    resume: bool = False
-    """continue the runs in --run-dir from their checkpoints, or start those that have none"""
-    checkpoint_frequency: int = 10_000
-    """environment steps between checkpoints, each written at the next end of an episode"""
+    exp_name: str = "d3g_gridworld"  # the name of this experiment, part of the default root folder
+    variants: tuple[str, ...] = ("d3g", "d3g_no_cycle")  # what to train: d3g, d3g_no_cycle (D3G-) or both
+    seed: int = 1  # the first seed: of the networks, the exploration and the batches
+    num_seeds: int = 5  # runs of each variant, with this seed and those after it
+    torch_deterministic: bool = True  # on a GPU, use only kernels that repeat bit by bit (a CPU run always does)
+    cuda: bool = True  # use a GPU if there is one
+    num_threads: int = 1  # CPU threads; 1 is best for seeds side by side, raise it for a single run
+    run_dir: str | None = (
+        None  # root of the runs {variant}/seed{k}; by default runs/gridworld__{exp_name}__{seed}__{time}
+    )
+    resume: bool = False  # continue the runs in --run-dir from their checkpoints, or start those that have none
+    checkpoint_frequency: int = 10_000  # environment steps between checkpoints, each at the next end of an episode
+
     # Environment and budget
-    coordinate_scale: float = 1.0
-    """what the coordinates (row, column) are multiplied by before the networks see them"""
-    total_timesteps: int = 50_000
-    """environment steps of each run"""
-    eval_frequency: int = 500
-    """environment steps between evaluations and measurements of the proposal's distance"""
+    coordinate_scale: float = 1.0  # what the coordinates (row, column) are multiplied by before the networks see them
+    total_timesteps: int = 50_000  # environment steps of each run
+    eval_frequency: int = 500  # environment steps between evaluations and measurements of the proposal's distance
+
     # Algorithm
-    learning_rate: float = 3e-4
-    """learning rate of every Adam optimiser"""
-    hidden_sizes: tuple[int, ...] = (256, 256)
-    """widths of the hidden layers of every network"""
-    batch_size: int = 256
-    """transitions per update"""
-    gamma: float = 0.99
-    """discount factor"""
-    tau: float = 0.005
-    """step of the target networks towards the online ones (the paper's eta)"""
-    learning_starts: int = 10_000
-    """uniformly random steps at the start, without updates"""
-    policy_frequency: int = 2
-    """updates per update of the proposal and the target networks (the paper's d)"""
-    epsilon: float = 0.1
-    """probability of a uniformly random action after the start"""
-    beta: float = 1.0
-    """weight of the distance between a proposal and its cycle (Eq. 12)"""
-
-    def __post_init__(self):
-        def check(names: str, allowed: str, is_valid) -> None:
-            for name in names.split():
-                if not is_valid(getattr(self, name)):
-                    fail(f"--{name.replace('_', '-')} {getattr(self, name)}: must be {allowed}")
-
-        check("variants", "d3g, d3g_no_cycle or both", lambda x: 0 < len(x) == len({*x} & {"d3g", "d3g_no_cycle"}))
-        check("seed", "from 0 to 2**32 - 1", lambda x: 0 <= x < 2**32)
-        check("num_seeds num_threads total_timesteps eval_frequency", "at least 1", lambda x: x >= 1)
-        check("checkpoint_frequency batch_size policy_frequency", "at least 1", lambda x: x >= 1)
-        check("hidden_sizes", "one width or more, each at least 1", lambda x: len(x) >= 1 and min(x) >= 1)
-        check("learning_rate coordinate_scale", "positive and finite", lambda x: 0 < x < np.inf)
-        check("learning_starts beta", "at least 0 and finite", lambda x: 0 <= x < np.inf)
-        check("gamma epsilon", "from 0 to 1", lambda x: 0 <= x <= 1)
-        check("tau", "above 0 and at most 1", lambda x: 0 < x <= 1)
-        check("resume", "used with --run-dir", lambda x: not x or self.run_dir)
-        self.cycle = tuple(self.variants) == ("d3g",)  # of a single run: whether proposals pass through I and f
+    learning_rate: float = 3e-4  # learning rate of every Adam optimiser
+    hidden_sizes: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
+    batch_size: int = 256  # transitions per update
+    gamma: float = 0.99  # discount factor
+    tau: float = 0.005  # step of the target networks towards the online ones (the paper's eta)
+    learning_starts: int = 10_000  # uniformly random steps at the start, without updates
+    policy_frequency: int = 2  # updates per update of the proposal and the target networks (the paper's d)
+    epsilon: float = 0.1  # probability of a uniformly random action after the start
+    beta: float = 1.0  # weight of the distance between a proposal and its cycle (Eq. 12)
 
 
 class GridWorld(gym.Env):
@@ -114,7 +97,8 @@ class GridWorld(gym.Env):
     def step(self, action):
         self.cell = np.clip(self.cell + MOVES[action], 0, SIZE - 1)
         terminated = bool((self.cell == SIZE - 1).all())
-        return (self.cell * self.scale).astype(np.float32), 1.0 if terminated else -1.0, terminated, False, {}
+        reward = 1.0 if terminated else -1.0
+        return (self.cell * self.scale).astype(np.float32), reward, terminated, False, {}
 
 
 # Copied from d3g_continuous.MLP
@@ -126,11 +110,10 @@ class MLP(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(n, m) for n, m in zip(sizes[:-1], sizes[1:], strict=True))
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        *hidden, output = self.layers
         x = torch.cat(inputs, 1)
-        for layer in hidden:
+        for layer in self.layers[:-1]:
             x = torch.relu_(layer(x))
-        return output(x)
+        return self.layers[-1](x)
 
 
 class InverseDynamics(MLP):
@@ -149,7 +132,7 @@ class ReplayBuffer:
         self.rows = np.zeros((capacity, sum(self.widths)), np.float32)
         self.added = 0
 
-    def add(self, s, a, r: float, s_next, terminated: bool) -> None:
+    def add(self, s: np.ndarray, a: np.ndarray, r: float, s_next: np.ndarray, terminated: bool) -> None:
         """Store a transition over the oldest one. `terminated` is false where only a time limit ended the episode."""
         self.rows[self.added % len(self.rows)] = np.concatenate((s, a, [r], s_next, [terminated]))
         self.added += 1
@@ -161,28 +144,53 @@ class ReplayBuffer:
 
 
 class D3G(nn.Module):
-    """D3G as in d3g_continuous.py, for actions as vectors [batch, actions]: one-hot, or the probabilities of I."""
+    """D3G as in d3g_continuous.py, for actions as vectors [batch, actions]: one-hot, or the probabilities of I.
 
-    def __init__(self, obs_dim: int, num_actions: int, args: Args):
+    The hyperparameters are those of `Args`, with its help; without `cycle` it is D3G-.
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        num_actions: int,
+        *,
+        learning_rate: float = 3e-4,
+        hidden_sizes: tuple[int, ...] = (256, 256),
+        gamma: float = 0.99,
+        tau: float = 0.005,
+        policy_frequency: int = 2,
+        beta: float = 1.0,
+        cycle: bool = True,
+    ):
         super().__init__()
-        self.critic = nn.ModuleList(MLP(2 * obs_dim, *args.hidden_sizes, 1) for _ in range(2))
-        self.proposal = MLP(obs_dim, *args.hidden_sizes, obs_dim)
-        self.inverse_dynamics = InverseDynamics(2 * obs_dim, *args.hidden_sizes, num_actions)
-        if args.cycle:
-            self.forward_dynamics = MLP(obs_dim + num_actions, *args.hidden_sizes, obs_dim)
+        self.gamma = gamma
+        self.tau = tau
+        self.policy_frequency = policy_frequency
+        self.beta = beta
+        self.with_cycle = cycle
+
+        self.critic = nn.ModuleList(MLP(2 * obs_dim, *hidden_sizes, 1) for _ in range(2))
+        self.proposal = MLP(obs_dim, *hidden_sizes, obs_dim)
+        self.inverse_dynamics = InverseDynamics(2 * obs_dim, *hidden_sizes, num_actions)
+        if cycle:
+            self.forward_dynamics = MLP(obs_dim + num_actions, *hidden_sizes, obs_dim)
         self.optimizers = {}
         for name, network in self.named_children():
-            self.optimizers[name] = torch.optim.Adam(network.parameters(), args.learning_rate, fused=True)
+            self.optimizers[name] = torch.optim.Adam(network.parameters(), learning_rate, fused=True)
+
         self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
         self.proposal_target = copy.deepcopy(self.proposal).requires_grad_(False)
         self.online = [*self.critic.parameters(), *self.proposal.parameters()]
         self.targets = [*self.critic_target.parameters(), *self.proposal_target.parameters()]
-        self.args, self.updates, self.losses = args, 0, {}
+        self.updates = 0
+        self.losses = {}
 
     # Copied from d3g_continuous.D3G.cycle
     def cycle(self, s: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
         """C(s, p) of Algorithm 2, where s leads when p is aimed at; in D3G-, p itself. All [batch, obs_dim]."""
-        return s + self.forward_dynamics(s, self.inverse_dynamics(s, p)) if self.args.cycle else p
+        if not self.with_cycle:
+            return p
+        return s + self.forward_dynamics(s, self.inverse_dynamics(s, p))
 
     # Copied from d3g_continuous.D3G.update
     def update(self, batch: tuple[torch.Tensor, ...]) -> None:
@@ -193,10 +201,11 @@ class D3G(nn.Module):
         # Eq. 13, target: y = r + gamma (1 - d) min_i Q_i'(s', C(s', s' + tau'(s')))
         with torch.no_grad():
             c = self.cycle(s_next, s_next + self.proposal_target(s_next))
-            y = r + self.args.gamma * (1 - terminated) * torch.min(*(q(s_next, c) for q in self.critic_target))
+            q1, q2 = (critic(s_next, c) for critic in self.critic_target)
+            y = r + self.gamma * (1 - terminated) * torch.min(q1, q2)
 
         # Eq. 6, critics: minimise sum_i |y - Q_i(s, s')|^2
-        q1, q2 = (q(s, s_next) for q in self.critic)
+        q1, q2 = (critic(s, s_next) for critic in self.critic)
         self.minimise("critic", F.mse_loss(q1, y) + F.mse_loss(q2, y))
         self.losses["qf1_values"] = q1.detach().mean()
 
@@ -204,26 +213,27 @@ class D3G(nn.Module):
         self.minimise("inverse_dynamics", F.mse_loss(self.inverse_dynamics(s, s_next), a))
 
         # Eq. 11, forward dynamics: minimise |s + f(s, a) - s'|^2
-        if self.args.cycle:
+        if self.with_cycle:
             self.minimise("forward_dynamics", F.mse_loss(self.forward_dynamics(s, a), s_next - s))
 
-        if self.updates % self.args.policy_frequency == 0:
+        if self.updates % self.policy_frequency == 0:
             # Eq. 12, proposal p = s + tau(s): minimise -Q_1(s, C(s, p)) + beta |p - C(s, p)|^2 through I, f
             p = s + self.proposal(s)
             c = self.cycle(s, p)
-            self.minimise("proposal", -self.critic[0](s, c).mean() + self.args.beta * F.mse_loss(c, p))
+            self.minimise("proposal", -self.critic[0](s, c).mean() + self.beta * F.mse_loss(c, p))
 
             # Algorithm 1, lines 22-24, targets: theta' <- eta theta + (1 - eta) theta', and psi' likewise
             with torch.no_grad():
-                torch._foreach_lerp_(self.targets, self.online, self.args.tau)
+                for target, online in zip(self.targets, self.online, strict=True):
+                    target.lerp_(online, self.tau)
 
     # Copied from d3g_continuous.D3G.minimise
     def minimise(self, name: str, loss: torch.Tensor) -> None:
         """One Adam step of network `name` on `loss`; no other network gets gradients, wherever `loss` leads."""
-        parameters = self.optimizers[name].param_groups[0]["params"]
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-            parameter.grad = gradient
-        self.optimizers[name].step()
+        optimizer = self.optimizers[name]
+        optimizer.zero_grad()
+        loss.backward(inputs=optimizer.param_groups[0]["params"])
+        optimizer.step()
         self.losses[f"{name}_loss"] = loss.detach()
 
     @torch.inference_mode()
@@ -233,215 +243,491 @@ class D3G(nn.Module):
         return int(self.inverse_dynamics(s, s + self.proposal(s)).argmax())
 
     @torch.inference_mode()
-    def propose(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The proposals s + tau(s) for cells [n, 2], again in cells, and Q_1(s, s + tau(s)) [n]."""
-        scale, device = self.args.coordinate_scale, next(self.parameters()).device
+    def propose(self, cells: np.ndarray, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+        """The proposals s + tau(s) of cells [n, 2], again in cells, and Q_1(s, s + tau(s)) [n]; s is scale * cell."""
+        device = next(self.parameters()).device
         s = torch.as_tensor(cells * scale, dtype=torch.get_default_dtype(), device=device)
         p = s + self.proposal(s)
         return p.cpu().numpy() / scale, self.critic[0](s, p).squeeze(1).cpu().numpy()
 
 
-def evaluate(agent: D3G, env: gym.Env) -> tuple[float, int]:
-    """Act greedily for an episode, which always starts in the same cell; return its return and its length."""
-    observation, info = env.reset()
-    while "episode" not in info:
-        observation, _, _, _, info = env.step(agent.act(observation))
-    return info["episode"]["r"], info["episode"]["l"]
+def evaluate(agent: D3G, env: gym.Env) -> tuple[np.ndarray, np.ndarray]:
+    """Act greedily for an episode, which always starts in the same cell; return its return [1] and its length [1]."""
+    returns = np.zeros(1)
+    lengths = np.zeros(1)
+    observation, _ = env.reset()
+    done = False
+    while not done:
+        observation, reward, terminated, truncated, _ = env.step(agent.act(observation))
+        returns += reward
+        lengths += 1
+        done = terminated or truncated
+    return returns, lengths
 
 
 def neighbour_distance(cell: np.ndarray, proposed: np.ndarray) -> float:
     """The least Manhattan distance, in cells, of a proposed place (row, column) to N(cell), which the moves lead to."""
-    return float(abs(proposed - np.clip(cell + MOVES, 0, SIZE - 1)).sum(1).min())
+    neighbours = np.clip(cell + MOVES, 0, SIZE - 1)
+    return float(abs(proposed - neighbours).sum(1).min())
 
 
-def write_panels(agent: D3G, distances: list[tuple[int, float]], run_dir: Path) -> None:
+def train(args: Args) -> Path:
+    """Train every variant on every seed, one run after the other, and return the root folder."""
+    check_args(args)
+    root = Path(args.run_dir or new_folder(f"gridworld__{args.exp_name}__{args.seed}"))
+    with ExitStack() as stack:  # all folders are opened first, so that nothing is written if one of them is in use
+        runs = []
+        for variant in args.variants:
+            for seed in range(args.seed, args.seed + args.num_seeds):
+                one = replace(args, variants=(variant,), seed=seed, num_seeds=1, run_dir=str(root))
+                runs.append((one, stack.enter_context(open_run(one, root / variant / f"seed{seed}"))))
+        for one, run in runs:
+            if not run.is_complete():
+                train_one(one, run)
+    print(f"run folder: {root}; draw it: python benchmark/figure6.py {root}")
+    return root
+
+
+def train_one(args: Args, run: "Run") -> None:
+    """Train the one variant and seed of `args`. On a CPU, equal `args` give equal numbers."""
+    device = prepare_torch(args)
+    rng = np.random.default_rng(args.seed)
+    env = gym.wrappers.TimeLimit(GridWorld(args.coordinate_scale), 500)
+    eval_env = gym.wrappers.TimeLimit(GridWorld(args.coordinate_scale), 500)
+    agent = D3G(
+        2,
+        len(MOVES),
+        learning_rate=args.learning_rate,
+        hidden_sizes=args.hidden_sizes,
+        gamma=args.gamma,
+        tau=args.tau,
+        policy_frequency=args.policy_frequency,
+        beta=args.beta,
+        cycle=args.variants == ("d3g",),
+    ).to(device)
+    replay = ReplayBuffer(args.total_timesteps, 2, len(MOVES))
+    progress = run.start(agent, replay, rng, {"step": 0, "distances": []})
+    step = progress["step"]
+    distances = progress["distances"]  # (step, distance of the proposal at the start from its nearest neighbour)
+    run.bar = tqdm(total=args.total_timesteps, initial=step, file=sys.stdout, disable=not sys.stdout.isatty())
+    next_checkpoint = step + args.checkpoint_frequency
+    done = True
+
+    while True:
+        if step == len(run.evaluations) * args.eval_frequency:
+            check_finite(agent.state_dict(), step)
+            seconds = run.seconds()
+            returns, lengths = evaluate(agent, eval_env)
+            start = np.zeros((1, 2))
+            proposed, _ = agent.propose(start, args.coordinate_scale)
+            distances.append((step, neighbour_distance(start, proposed)))
+            run.add_evaluation(step, returns, lengths, seconds)
+        if step == args.total_timesteps:
+            break
+
+        if done:
+            due = step >= next_checkpoint
+            run.pause(due, {"step": step, "distances": distances})
+            if due:
+                next_checkpoint = step + args.checkpoint_frequency
+            observation, _ = env.reset()
+            episode_return = 0.0
+            episode_length = 0
+
+        explore = step < args.learning_starts or rng.random() < args.epsilon
+        if explore:
+            action = rng.integers(len(MOVES))
+        else:
+            action = agent.act(observation)
+        next_observation, reward, terminated, truncated, _ = env.step(action)
+        one_hot = np.eye(len(MOVES))[action]
+        replay.add(observation, one_hot, reward, next_observation, terminated)
+        observation = next_observation
+        done = terminated or truncated
+        step += 1
+        episode_return += reward
+        episode_length += 1
+        run.bar.update()
+
+        if step > args.learning_starts:
+            agent.update(replay.sample(args.batch_size, rng, device))
+            if agent.updates % 100 == 0:
+                run.log_losses(step)
+        if done:
+            run.log_episode(episode_return, episode_length, step)
+
+    check_finite(agent.state_dict(), step)
+    write_panels(agent, args.coordinate_scale, distances, run.folder)
+    run.finish({"obs_dim": 2, "action_dim": len(MOVES)})
+
+
+def write_panels(agent: D3G, scale: float, distances: list[tuple[int, float]], folder: Path) -> None:
     """Write the data of Figure 6: values of all cells, distances, and 50 proposals in a row from the start."""
-
-    def write(name: str, header: str, *columns) -> None:
-        np.savetxt(run_dir / name, np.column_stack(columns), delimiter=",", header=header, comments="")
-
     cells = np.indices((SIZE, SIZE)).reshape(2, -1).T
-    proposed, values = agent.propose(cells)
+    proposed, values = agent.propose(cells, scale)
     path = [np.zeros((1, 2))]
     for _ in range(50):
-        path.append(agent.propose(path[-1])[0])
-    write("values.csv", "row,column,value,proposal_row,proposal_column", cells, values, proposed)
-    write("distances.csv", "step,distance", distances)
-    write("path.csv", "k,row,column", np.arange(len(path)), np.concatenate(path))
+        place, _ = agent.propose(path[-1], scale)
+        path.append(place)
+    write_table(folder / "values.csv", "row,column,value,proposal_row,proposal_column", cells, values, proposed)
+    write_table(folder / "distances.csv", "step,distance", distances)
+    write_table(folder / "path.csv", "k,row,column", np.arange(len(path)), np.concatenate(path))
+
+
+def write_table(file: Path, header: str, *columns: np.ndarray | list) -> None:
+    """Write columns side by side as a CSV file."""
+    text = io.StringIO()
+    np.savetxt(text, np.column_stack(columns), delimiter=",", header=header, comments="")
+    save(text.getvalue(), file)
+
+
+# ------------------------- The experiment ends here. What follows keeps a run: checks, its folder, resuming, signals.
+
+MAY_DIFFER_ON_RESUME = ("run_dir", "resume", "checkpoint_frequency", "cuda")
+received_signals: list[int] = []  # SIGTERM or Ctrl-C, acted on at the next pause
+
+
+def check_args(args: Args) -> None:
+    """Fail, naming the argument, where a value is out of range."""
+
+    def check(name: str, valid: bool, allowed: str) -> None:
+        if not valid:
+            fail(f"--{name.replace('_', '-')} {getattr(args, name)}: must be {allowed}")
+
+    known = [variant for variant in args.variants if variant in ("d3g", "d3g_no_cycle")]
+    all_different = len(known) == len(set(known)) == len(args.variants)
+    check("variants", len(known) >= 1 and all_different, "d3g, d3g_no_cycle or both")
+    check("seed", 0 <= args.seed < 2**32, "from 0 to 2**32 - 1")
+    for name in ("num_seeds", "num_threads", "total_timesteps", "eval_frequency", "checkpoint_frequency"):
+        check(name, getattr(args, name) >= 1, "at least 1")
+    check(
+        "num_seeds", args.num_seeds <= 1000 and args.seed + args.num_seeds <= 2**32, "at most 1000, seeds below 2**32"
+    )
+    for name in ("batch_size", "policy_frequency"):
+        check(name, getattr(args, name) >= 1, "at least 1")
+    check("learning_starts", args.learning_starts >= 0, "at least 0")
+    widths_fit = len(args.hidden_sizes) >= 1 and all(1 <= width <= 10_000 for width in args.hidden_sizes)
+    check("hidden_sizes", widths_fit, "one width or more, each from 1 to 10,000")
+    check("learning_rate", 0 < args.learning_rate < np.inf, "positive and finite")
+    check("coordinate_scale", 0 < args.coordinate_scale < np.inf, "positive and finite")
+    check("beta", 0 <= args.beta < np.inf, "at least 0 and finite")
+    check("gamma", 0 <= args.gamma <= 1, "from 0 to 1")
+    check("epsilon", 0 <= args.epsilon <= 1, "from 0 to 1")
+    check("tau", 0 < args.tau <= 1, "above 0 and at most 1")
+    check("resume", not args.resume or args.run_dir is not None, "used with --run-dir")
 
 
 # Copied from d3g_continuous.fail
-def fail(message: str, status: int = 2):
+def fail(message: str, status: int = 2) -> None:
     """Print one line on standard error and exit: with 2 for bad input, with 1 for a run that went wrong."""
-    print("error:", *message.split(), file=sys.stderr)
+    one_line = " ".join(message.split())
+    print(f"error: {one_line}", file=sys.stderr)
     sys.exit(status)
 
 
 # Copied from d3g_continuous.check_finite
-def check_finite(tensors: dict[str, torch.Tensor], step: int) -> None:
-    """Stop the run, with status 1, at a loss or a parameter that is NaN or infinite."""
-    for name, tensor in tensors.items():
-        if not tensor.isfinite().all():
+def check_finite(values: dict[str, torch.Tensor | np.ndarray | float], step: int) -> None:
+    """Stop the run, with status 1, at a value that is NaN or infinite."""
+    for name, value in values.items():
+        finite = torch.isfinite(value) if isinstance(value, torch.Tensor) else np.isfinite(value)
+        if not finite.all():
             fail(f"{name} is NaN or infinite at step {step}; the last checkpoint stays", status=1)
 
 
-def open_run(args: Args) -> tuple[Path, dict]:
-    """Return the run's folder and what its args.json holds or shall hold; fail if `args` may not use the folder."""
-    run_dir, given = Path(args.run_dir), json.loads(json.dumps(asdict(args)))
+# Copied from d3g_continuous.prepare_torch
+def prepare_torch(args: Args) -> torch.device:
+    """Seed torch, set its threads and whether a GPU must repeat bit by bit; return the device to compute on."""
+    device = torch.device("cuda" if args.cuda and torch.cuda.is_available() else "cpu")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it a GPU's matrix products may not repeat
+    torch.use_deterministic_algorithms(args.torch_deterministic and device.type == "cuda")
+    torch.set_num_threads(args.num_threads)
+    torch.manual_seed(args.seed)
+    return device
+
+
+# Copied from d3g_continuous.new_folder
+def new_folder(name: str) -> Path:
+    """Make a folder in runs/ that did not exist, named after the experiment and the time in seconds."""
+    while True:
+        folder = Path("runs", f"{re.sub('[/:]', '_', name)}__{int(time.time())}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            time.sleep(0.1)  # another run started in the same second
+        except OSError as error:
+            fail(f"--run-dir {folder}: must be a folder that can be written: {error}")
+
+
+# Copied from d3g_continuous.describe
+def describe(args: Args, folder: Path) -> dict:
+    """What args.json holds: the arguments, and what else the bits of the results depend on."""
+    given = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(args).items()}
+    given["run_dir"] = args.run_dir or str(folder)
+    versions = {name: version(name) for name in ("torch", "gymnasium", "mujoco", "numpy")}
+    versions["python"] = sys.version.split()[0]
+    commit = None
+    processor = None
     try:
-        held = [x for x in ("args.json", "evaluations.csv", "checkpoint.pt", "model.pt") if (run_dir / x).exists()]
-        if held and not args.resume:
-            fail(f"--run-dir {run_dir}: must not hold a run, unless with --resume, but has {', '.join(held)}")
-        if held:
-            info = json.loads((run_dir / "args.json").read_text())
-            for name in given.keys() - {"resume", "run_dir", "checkpoint_frequency", "cuda"}:
-                if given[name] != (was := info["args"][name]):
-                    fail(f"--{name.replace('_', '-')} {given[name]}: must be {was} to resume {run_dir}")
-            return run_dir, info
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        fail(f"--run-dir {run_dir}: must be a new folder or hold the args.json of the run to resume: {error!r}")
-    found = {d.name: d.version for d in distributions() if d.name in ("torch", "gymnasium", "mujoco", "numpy")}
-    git = 'git describe --always --dirty --abbrev=40 --exclude="*"'
-    commit = subprocess.run(git, cwd=Path(__file__).parent, shell=True, capture_output=True, text=True).stdout.strip()
-    found["python"] = sys.version.split()[0]
-    return run_dir, {"args": given, "versions": found, "git_commit": commit or None}
+        git = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        done = subprocess.run(git, cwd=Path(__file__).parent, capture_output=True, text=True)
+        commit = done.stdout.strip() or None
+        processor = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[1]
+    except (OSError, TypeError):
+        pass  # no git here, or no such file on this system: these two are for information
+    return {
+        "args": given,
+        "versions": versions,
+        "git_commit": commit,
+        "processor": processor,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "ld_preload": os.environ.get("LD_PRELOAD"),
+    }
 
 
 # Copied from d3g_continuous.save
-def save(contents: dict, file: Path) -> None:
-    """torch.save to a temporary file that then replaces `file`: a kill leaves the old one or the new one, whole."""
-    torch.save(contents, file.with_name("partial.tmp"))
-    os.replace(file.with_name("partial.tmp"), file)
-
-
-# Copied from d3g_continuous.load
-def load(file: Path, info: dict, agent: nn.Module, buffer: ReplayBuffer, rng: np.random.Generator) -> dict:
-    """Restore everything from a checkpoint and return it; fail on a file that is not the checkpoint of this run."""
+def save(contents: dict | str, file: Path) -> None:
+    """Write to a temporary file that then replaces `file`: a kill leaves the old one or the new one, whole."""
+    partial = file.with_name("partial.tmp")
     try:
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-        if checkpoint["info"] != info:
-            raise ValueError("its arguments or versions are not those of args.json")
-        agent.load_state_dict(checkpoint["agent"])
-        for name, optimizer in agent.optimizers.items():
-            optimizer.load_state_dict(checkpoint["optimizers"][name])
-        agent.updates, buffer.added = checkpoint["updates"], checkpoint["added"]
-        buffer.rows[: buffer.added] = checkpoint.pop("replay")
-        rng.bit_generator.state = checkpoint["rng"]
-        torch.set_rng_state(checkpoint["torch_rng"])
-        return checkpoint
-    except Exception as error:  # a damaged or foreign file may raise anything
-        fail(f"--resume True: {file} must be this run's checkpoint: {type(error).__name__}: {error}")
+        if isinstance(contents, str):
+            partial.write_text(contents)
+        else:
+            torch.save(contents, partial)
+        os.replace(partial, file)
+    except (OSError, RuntimeError) as error:  # the latter is what torch.save raises where a disk is full
+        partial.unlink(missing_ok=True)
+        fail(f"{file} cannot be written: {error}; what was there before stays, --resume goes on from it", status=1)
+
+
+# Copied from d3g_continuous.open_run
+@contextmanager
+def open_run(args: Args, folder: Path | str) -> Iterator["Run"]:
+    """Lock the folder until the run ends or fails; fail if it is in use, or holds a run that `args` do not resume."""
+    folder = Path(folder)
+    files = ("args.json", "evaluations.csv", "checkpoint.pt", "model.pt")
+    held = [name for name in files if (folder / name).exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        mode = "r+" if held else "a+"
+        args_file = open(folder / "args.json", mode if os.access(folder, os.W_OK) else "r")
+    except OSError as error:
+        fail(f"--run-dir {folder}: must be a new folder or hold the args.json of the run to resume: {error}")
+    with args_file:
+        try:
+            fcntl.flock(args_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fail(f"--run-dir {folder}: must not be in use, but another process has locked it")
+        run = Run(args_file, folder, describe(args, folder))
+        run.check_resume(args.resume, held)
+        try:
+            yield run
+        except MemoryError as error:
+            fail(f"not enough memory for these arguments: {error}", status=1)
+        finally:
+            run.close()
+
+
+# Copied from d3g_continuous.Run
+class Run:
+    """A run's folder: its arguments, evaluations, TensorBoard, checkpoint and model."""
+
+    def __init__(self, args_file: TextIO, folder: Path, info: dict):
+        self.args_file = args_file
+        self.folder = folder
+        self.info = info  # what args.json holds
+        self.is_new = False  # whether args.json is still to be written
+        self.evaluations = []  # the rows of evaluations.csv
+        self.writer = None
+        self.logged = -1  # the last step that TensorBoard has
+        self.offset = 0  # what is added to a step for TensorBoard
+
+    def check_resume(self, resume: bool, held: list[str]) -> None:
+        """Fail if the folder holds a run, unless it is to be resumed with the arguments of its args.json."""
+        given = self.info["args"]
+        try:
+            self.args_file.seek(0)
+            text = self.args_file.read()
+            self.is_new = text == ""
+            if self.is_new:
+                return
+            if not resume:
+                fail(f"--run-dir {self.folder}: must not hold a run, unless with --resume, but has {', '.join(held)}")
+            self.info = json.loads(text)
+            for name in given:
+                was = self.info["args"][name]
+                if name not in MAY_DIFFER_ON_RESUME and given[name] != was:
+                    fail(f"--{name.replace('_', '-')} {given[name]}: must be {was} to resume {self.folder}")
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            fail(f"--run-dir {self.folder}: must be a new folder or hold the args.json of the run to resume: {error!r}")
+
+    def close(self) -> None:
+        """Leave nothing behind of a run that failed before it started."""
+        if self.writer:
+            self.writer.close()
+        if self.is_new:
+            (self.folder / "args.json").unlink()
+            for folder in (self.folder, Path("runs")):
+                if folder.exists() and not any(folder.iterdir()):
+                    folder.rmdir()
+
+    def is_complete(self) -> bool:
+        """Whether the run has ended, so that its model can be loaded; a checkpoint beside it is deleted then."""
+        checkpoint = self.folder / "checkpoint.pt"
+        try:
+            torch.load(self.folder / "model.pt", map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            return False
+        except Exception as error:  # a damaged file may raise anything
+            if checkpoint.exists():
+                return False
+            fail(f"--run-dir {self.folder}: must have a model.pt that can be loaded, or none: {error!r}")
+        checkpoint.unlink(missing_ok=True)
+        print(f"{self.folder} is complete")
+        return True
+
+    def start(self, agent: nn.Module, replay: ReplayBuffer, rng: np.random.Generator, progress: dict) -> dict:
+        """Go on from the checkpoint, if there is one, or else from `progress`; return what it is now."""
+        self.agent = agent
+        self.replay = replay
+        self.rng = rng
+        seconds = 0.0
+        if (self.folder / "checkpoint.pt").exists():
+            progress, seconds = self.load_checkpoint(progress)
+        try:
+            if self.is_new:
+                self.args_file.write(json.dumps(self.info, indent=2) + "\n")
+                self.args_file.flush()
+                self.is_new = False
+            self.writer = SummaryWriter(self.folder, purge_step=self.logged + 1)
+        except OSError as error:
+            fail(f"--run-dir {self.folder}: must be a folder that can be written: {error}")
+        self.write_evaluations()
+        device = next(agent.parameters()).device
+        print(f"device: {device}, CPU threads: {torch.get_num_threads()}, run folder: {self.folder}", flush=True)
+        self.started = time.perf_counter() - seconds
+        return progress
+
+    def say(self, text: str) -> None:
+        """Show the latest evaluation."""
+        self.bar.set_postfix_str(text)
+        if self.bar.disable:
+            print(text, flush=True)
+
+    def seconds(self) -> float:
+        """The seconds of training so far, over all resumes and without evaluations."""
+        return time.perf_counter() - self.started
+
+    def add_evaluation(self, step: int, returns: np.ndarray, lengths: np.ndarray, seconds: float) -> None:
+        """Add a row to evaluations.csv, of an evaluation that began after so many seconds of training."""
+        self.started = time.perf_counter() - seconds
+        check_finite({"the return of an evaluation": returns}, step)
+        self.evaluations.append(f"{step},{returns.mean()},{returns.std()},{lengths.mean()},{seconds:.2f}")
+        self.write_evaluations()
+        self.log({"eval/return_mean": returns.mean()}, step)
+        self.say(f"step {step}: return {returns.mean():.1f} +- {returns.std():.1f}, {seconds:.0f} s")
+
+    def write_evaluations(self) -> None:
+        """Write evaluations.csv anew, whole."""
+        rows = ["step,return_mean,return_std,length_mean,seconds", *self.evaluations]
+        save("\n".join(rows) + "\n", self.folder / "evaluations.csv")
+
+    def log_losses(self, step: int) -> None:
+        """Log the agent's latest losses, which must be finite, and the steps per second so far."""
+        check_finite(self.agent.losses, step)
+        losses = {f"losses/{name}": value for name, value in self.agent.losses.items()}
+        self.log({**losses, "charts/SPS": (step + self.offset) / self.seconds()}, step)
+
+    def log_episode(self, episode_return: float, length: int, step: int) -> None:
+        """Log a training episode that ended at this step."""
+        self.log({"charts/episodic_return": episode_return, "charts/episodic_length": length}, step)
+
+    def log(self, scalars: dict, step: int) -> None:
+        """Write scalars to TensorBoard."""
+        self.logged = step + self.offset
+        try:
+            for tag, value in scalars.items():
+                self.writer.add_scalar(tag, value, self.logged)
+            self.writer.flush()
+        except OSError as error:
+            fail(f"{self.folder} cannot be written: {error}; --resume goes on from the last checkpoint", status=1)
+
+    def pause(self, due: bool, progress: dict) -> None:
+        """Where the run could be cut in two: write a checkpoint if one is due, and if a signal has come, exit."""
+        stop = len(received_signals) > 0
+        if due or stop:
+            self.save_checkpoint(progress)
+        if stop:
+            where = f"step {progress['step']} after {self.agent.updates} updates"
+            print(f"stopped at {where}; --resume --run-dir {self.info['args']['run_dir']} continues")
+            sys.exit(128 + received_signals[0])
+
+    def save_checkpoint(self, progress: dict) -> None:
+        """Write all that a bit-exact continuation needs."""
+        check_finite(self.agent.state_dict(), progress["step"] + self.offset)
+        contents = {
+            "info": self.info,
+            "progress": progress,
+            "seconds": self.seconds(),
+            "evaluations": self.evaluations,
+            "logged": self.logged,
+            "agent": self.agent.state_dict(),
+            "updates": self.agent.updates,
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.agent.optimizers.items()},
+            "replay": torch.from_numpy(self.replay.rows[: self.replay.added]),
+            "added": self.replay.added,
+            "numpy_rng": self.rng.bit_generator.state,
+            "torch_rng": torch.get_rng_state(),
+        }
+        save(contents, self.folder / "checkpoint.pt")
+
+    def load_checkpoint(self, progress: dict) -> tuple[dict, float]:
+        """Restore everything and return the progress and the seconds; fail on what is not this run's checkpoint."""
+        file = self.folder / "checkpoint.pt"
+        try:
+            contents = torch.load(file, map_location="cpu", weights_only=True)
+            if contents["info"] != self.info:
+                raise ValueError("its arguments or versions are not those of args.json")
+            self.agent.load_state_dict(contents["agent"])
+            for name, optimizer in self.agent.optimizers.items():
+                optimizer.load_state_dict(contents["optimizers"][name])
+                for parameter, state in optimizer.state.items():
+                    if state["exp_avg"].shape != parameter.shape or state["exp_avg_sq"].shape != parameter.shape:
+                        raise ValueError(f"its optimiser of {name} is for another network")
+            rows = contents["replay"].numpy()
+            expected = (min(contents["added"], len(self.replay.rows)), self.replay.rows.shape[1])
+            if rows.shape != expected or rows.dtype != np.float32:
+                raise ValueError(f"its replay must be float32 {expected}, is {rows.dtype} {rows.shape}")
+            self.replay.rows[: len(rows)] = rows
+            self.rng.bit_generator.state = contents["numpy_rng"]
+            torch.set_rng_state(contents["torch_rng"])
+            types = {name: type(value) for name, value in contents["progress"].items()}
+            if types != {name: type(value) for name, value in progress.items()}:
+                raise ValueError(f"its progress must be as {progress}, is {contents['progress']}")
+            self.replay.added = int(contents["added"])
+            self.agent.updates = int(contents["updates"])
+            self.evaluations = [str(row) for row in contents["evaluations"]]
+            self.logged = int(contents["logged"])
+            return contents["progress"], float(contents["seconds"])
+        except Exception as error:  # a damaged or foreign file may raise anything
+            fail(f"--resume True: {file} must be this run's checkpoint: {type(error).__name__}: {error}")
+
+    def finish(self, dimensions: dict) -> None:
+        """Write model.pt, the final networks with what is needed to make them again; the run is complete then."""
+        self.bar.close()
+        self.write_evaluations()
+        networks = {name: network.state_dict() for name, network in self.agent.named_children()}
+        save({**networks, "args": self.info["args"], **dimensions}, self.folder / "model.pt")
+        (self.folder / "checkpoint.pt").unlink(missing_ok=True)
 
 
 # Copied from d3g_continuous.on_signal
 def on_signal(signum: int, _frame) -> None:
-    """The first SIGTERM or Ctrl-C ends the run at the next episode end, with a checkpoint; a second one at once."""
-    if received_signals:
-        os._exit(128 + signum)
+    """SIGTERM or Ctrl-C: remember it for the next pause; a second one ends the process at once."""
     received_signals.append(signum)
-    os.write(2, b"\nwill stop with a checkpoint at the end of this episode; again to stop at once\n")
-
-
-def train_one(args: Args, run_dir: Path, info: dict) -> None:
-    """Train the one variant and seed of `args`. On a CPU, equal `args` give equal numbers."""
-    if (run_dir / "model.pt").exists():
-        (run_dir / "checkpoint.pt").unlink(missing_ok=True)
-        print(f"{run_dir} is complete")
-        return
-    device = torch.device("cuda" if args.cuda and torch.cuda.is_available() else "cpu")
-    torch.set_num_threads(args.num_threads)
-    torch.manual_seed(args.seed)
-    rng = np.random.default_rng(args.seed)
-    grids = [gym.wrappers.TimeLimit(GridWorld(args.coordinate_scale), 500) for _ in range(2)]
-    env, eval_env = map(gym.wrappers.RecordEpisodeStatistics, grids)
-    agent = D3G(2, len(MOVES), args).to(device)
-    buffer = ReplayBuffer(args.total_timesteps, 2, len(MOVES))
-    step, seconds, evaluations, distances = 0, 0.0, [], []
-    if (run_dir / "checkpoint.pt").exists():
-        checkpoint = load(run_dir / "checkpoint.pt", info, agent, buffer, rng)
-        step, seconds, evaluations, distances = (checkpoint[k] for k in ("step", "seconds", "evaluations", "distances"))
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        if not (run_dir / "args.json").exists():
-            (run_dir / "partial.tmp").write_text(json.dumps(info, indent=2) + "\n")
-            os.replace(run_dir / "partial.tmp", run_dir / "args.json")
-        csv = open(run_dir / "evaluations.csv", "w", buffering=1)
-    except OSError as error:
-        fail(f"--run-dir {run_dir}: must be a folder that can be written: {error}")
-    csv.write("\n".join(["step,return_mean,return_std,length_mean,seconds", *evaluations, ""]))
-    writer = SummaryWriter(run_dir, purge_step=step + 1 if step else 0)
-    print(f"device: {device}, CPU threads: {args.num_threads}, run folder: {run_dir}", flush=True)
-    bar = tqdm(total=args.total_timesteps, initial=step, file=sys.stdout, disable=not sys.stdout.isatty())
-    next_checkpoint, done = step + args.checkpoint_frequency, True
-    started = time.perf_counter() - seconds
-    while True:
-        if step == len(evaluations) * args.eval_frequency:
-            check_finite(agent.state_dict(), step)
-            seconds = time.perf_counter() - started
-            greedy_return, length = evaluate(agent, eval_env)
-            evaluations.append(f"{step},{greedy_return},0.0,{length},{seconds:.2f}")
-            csv.write(evaluations[-1] + "\n")
-            distances.append((step, neighbour_distance(np.zeros(2), agent.propose(np.zeros((1, 2)))[0][0])))
-            writer.add_scalar("eval/return_mean", greedy_return, step)
-            bar.set_postfix_str(f"return {greedy_return:.0f}")
-            if bar.disable:
-                print(f"step {step}/{args.total_timesteps}: return {greedy_return:.0f}, {seconds:.0f} s", flush=True)
-            started = time.perf_counter() - seconds  # evaluations do not count
-        if step == args.total_timesteps:
-            break
-        if done:
-            stop = received_signals[:1]  # read once, since a signal may come at any moment
-            if stop or step >= next_checkpoint:
-                check_finite(agent.state_dict(), step)
-                writer.flush()
-                state = {"info": info, "step": step, "evaluations": evaluations, "distances": distances}
-                state |= {"agent": agent.state_dict(), "updates": agent.updates, "added": buffer.added}
-                state |= {"optimizers": {name: optimizer.state_dict() for name, optimizer in agent.optimizers.items()}}
-                state |= {"replay": torch.from_numpy(buffer.rows[: buffer.added]), "torch_rng": torch.get_rng_state()}
-                state |= {"rng": rng.bit_generator.state, "seconds": time.perf_counter() - started}
-                save(state, run_dir / "checkpoint.pt")
-                next_checkpoint = step + args.checkpoint_frequency
-            if stop:
-                print(f"stopped at step {step}; --resume --run-dir {run_dir.parents[1]} continues")
-                sys.exit(128 + stop[0])
-            observation, _ = env.reset()
-        explore = step < args.learning_starts or rng.random() < args.epsilon
-        action = rng.integers(len(MOVES)) if explore else agent.act(observation)
-        next_observation, reward, terminated, truncated, stats = env.step(action)
-        buffer.add(observation, np.eye(len(MOVES))[action], reward, next_observation, terminated)
-        observation = next_observation
-        done = terminated or truncated
-        step += 1
-        bar.update()
-        if step > args.learning_starts:
-            agent.update(buffer.sample(args.batch_size, rng, device))
-            if agent.updates % 100 == 0:
-                for name, loss in agent.losses.items():
-                    writer.add_scalar(f"losses/{name}", loss, step)
-                writer.add_scalar("charts/SPS", step / (time.perf_counter() - started), step)
-                writer.flush()
-                check_finite(agent.losses, step)
-        if done:
-            writer.add_scalar("charts/episodic_return", stats["episode"]["r"], step)
-            writer.add_scalar("charts/episodic_length", stats["episode"]["l"], step)
-    bar.close()
-    writer.close()
-    check_finite(agent.state_dict(), step)
-    model = {name: network.state_dict() for name, network in agent.named_children()}
-    write_panels(agent, distances, run_dir)
-    save(model | {"args": info["args"], "obs_dim": 2, "action_dim": len(MOVES)}, run_dir / "model.pt")
-    (run_dir / "checkpoint.pt").unlink(missing_ok=True)
-
-
-def train(args: Args) -> Path:
-    """Train every variant on every seed and return the root folder."""
-    root = Path(args.run_dir or f"runs/gridworld__{args.exp_name}__{args.seed}__{int(time.time())}")
-    pairs = [(variant, seed) for variant in args.variants for seed in range(args.seed, args.seed + args.num_seeds)]
-    runs = [replace(args, variants=(v,), seed=k, num_seeds=1, run_dir=f"{root}/{v}/seed{k}") for v, k in pairs]
-    for run, (run_dir, info) in [(run, open_run(run)) for run in runs]:  # all folders first: nothing is written yet
-        train_one(run, run_dir, info)
-    print(f"run folder: {root}; draw it: python benchmark/figure6.py {root}")
-    return root
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    print("\nwill stop with its next checkpoint; again to stop at once", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
