@@ -169,7 +169,6 @@ class BCO(nn.Module):
         self.updates = 0
         self.losses = {}
 
-    # Copied from d3g_from_obs.D3G.update_inverse_dynamics
     def update_inverse_dynamics(self, batch: tuple[torch.Tensor, ...]) -> None:
         """Eq. 10 on a batch s, a, r, s', terminated from acting: minimise |I(s, s') - a|^2."""
         s, a, _, s_next, _ = batch
@@ -637,7 +636,8 @@ class Run:
         self.bar.close()
         self.write_evaluations()
         networks = {name: network.state_dict() for name, network in self.agent.named_children()}
-        save({**networks, "args": self.info["args"], **dimensions}, self.folder / "model.pt")
+        buffers = dict(self.agent.named_buffers(recurse=False))  # what belongs to no network, as the sigma of D3G+
+        save({**networks, **buffers, "args": self.info["args"], **dimensions}, self.folder / "model.pt")
         (self.folder / "checkpoint.pt").unlink(missing_ok=True)
 
 

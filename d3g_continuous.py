@@ -14,7 +14,8 @@
 
     python d3g_continuous.py --env-id HalfCheetah-v4 --seed 1
 
-`--no-cycle` trains D3G-, the paper's ablation without the cycle through inverse and forward dynamics.
+`--no-cycle` trains D3G-, the paper's ablation without the cycle through inverse and forward dynamics. `--standardize`
+trains D3G+, which is ours: the networks see the difference s' - s in units of its standard deviation, and not s'.
 """
 
 import copy
@@ -76,6 +77,7 @@ class Args:
     exploration_noise: float = 0.1  # standard deviation of the exploration noise, in units of the action scale
     beta: float = 1.0  # weight of the distance between a proposal and its cycle (Eq. 12)
     cycle: bool = True  # pass proposals through the inverse and forward dynamics (D3G); without: D3G-
+    standardize: bool = False  # tell the networks of s' by s' - s in units of its standard deviation (D3G+, ours)
 
 
 class MLP(nn.Module):
@@ -133,6 +135,9 @@ class D3G(nn.Module):
     inverse_dynamics  I_omega              s, s' -> [batch, action_dim]
     forward_dynamics  f_phi                s, a -> [batch, obs_dim], such that s + f(s, a) is the predicted next state
 
+    With `standardize` (D3G+, ours, not the paper's) the networks are told of s' by (s' - s) / sigma, and tau and f give
+    differences in units of sigma [obs_dim], which `set_units` fixes before the first update.
+
     `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are those of `Args`, with its help.
     """
 
@@ -149,6 +154,7 @@ class D3G(nn.Module):
         policy_frequency: int = 2,
         beta: float = 1.0,
         cycle: bool = True,
+        standardize: bool = False,
     ):
         super().__init__()
         self.action_low = action_low
@@ -158,6 +164,11 @@ class D3G(nn.Module):
         self.policy_frequency = policy_frequency
         self.beta = beta
         self.with_cycle = cycle
+        self.standardize = standardize
+        if standardize:
+            self.register_buffer("sigma", torch.ones(obs_dim))
+        else:
+            self.sigma = 1.0
 
         self.critic = nn.ModuleList(MLP(2 * obs_dim, *hidden_sizes, 1) for _ in range(2))
         self.proposal = MLP(obs_dim, *hidden_sizes, obs_dim)
@@ -175,38 +186,54 @@ class D3G(nn.Module):
         self.updates = 0
         self.losses = {}
 
+    def set_units(self, s: np.ndarray, s_next: np.ndarray) -> None:
+        """Fix sigma, the standard deviation of s' - s over transitions [n, obs_dim]; 1 where it is below 1e-6."""
+        deviation = np.std(s_next.astype(np.float64) - s, axis=0)
+        deviation[deviation < 1e-6] = 1.0
+        self.sigma.copy_(torch.as_tensor(deviation))
+
+    def encode(self, s: torch.Tensor, s_next: torch.Tensor) -> torch.Tensor:
+        """What the networks are told of s': itself, or in D3G+ (s' - s) / sigma. All [batch, obs_dim]."""
+        return (s_next - s) / self.sigma if self.standardize else s_next
+
+    def reach(self, s: torch.Tensor, difference: torch.Tensor) -> torch.Tensor:
+        """What the networks are told of the place at a difference from s that proposal or forward dynamics give."""
+        return difference if self.standardize else s + difference
+
     def cycle(self, s: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
         """C(s, p) of Algorithm 2, where s leads when p is aimed at; in D3G-, p itself. All [batch, obs_dim]."""
         if not self.with_cycle:
             return p
-        return s + self.forward_dynamics(s, self.inverse_dynamics(s, p))
+        return self.reach(s, self.forward_dynamics(s, self.inverse_dynamics(s, p)))
 
     def update(self, batch: tuple[torch.Tensor, ...]) -> None:
         """Learn from a batch s, a, r, s', terminated, each [batch, width]; leave the latest losses in `self.losses`."""
         s, a, r, s_next, terminated = batch
+        x = self.encode(s, s_next)  # s', as the networks are told of it
         self.updates += 1
 
         # Eq. 13, target: y = r + gamma (1 - d) min_i Q_i'(s', C(s', s' + tau'(s')))
         with torch.no_grad():
-            c = self.cycle(s_next, s_next + self.proposal_target(s_next))
+            c = self.cycle(s_next, self.reach(s_next, self.proposal_target(s_next)))
             q1, q2 = (critic(s_next, c) for critic in self.critic_target)
             y = r + self.gamma * (1 - terminated) * torch.min(q1, q2)
 
         # Eq. 6, critics: minimise sum_i |y - Q_i(s, s')|^2
-        q1, q2 = (critic(s, s_next) for critic in self.critic)
+        q1, q2 = (critic(s, x) for critic in self.critic)
         self.minimise("critic", F.mse_loss(q1, y) + F.mse_loss(q2, y))
         self.losses["qf1_values"] = q1.detach().mean()
 
         # Eq. 10, inverse dynamics: minimise |I(s, s') - a|^2
-        self.minimise("inverse_dynamics", F.mse_loss(self.inverse_dynamics(s, s_next), a))
+        self.minimise("inverse_dynamics", F.mse_loss(self.inverse_dynamics(s, x), a))
 
         # Eq. 11, forward dynamics: minimise |s + f(s, a) - s'|^2
         if self.with_cycle:
-            self.minimise("forward_dynamics", F.mse_loss(self.forward_dynamics(s, a), s_next - s))
+            difference = (s_next - s) / self.sigma  # sigma is 1 but in D3G+
+            self.minimise("forward_dynamics", F.mse_loss(self.forward_dynamics(s, a), difference))
 
         if self.updates % self.policy_frequency == 0:
             # Eq. 12, proposal p = s + tau(s): minimise -Q_1(s, C(s, p)) + beta |p - C(s, p)|^2 through I, f
-            p = s + self.proposal(s)
+            p = self.reach(s, self.proposal(s))
             c = self.cycle(s, p)
             self.minimise("proposal", -self.critic[0](s, c).mean() + self.beta * F.mse_loss(c, p))
 
@@ -228,7 +255,8 @@ class D3G(nn.Module):
         """Eq. 9: I(s, s + tau(s)) + noise for one observation [obs_dim], clipped to the action bounds [action_dim]."""
         bias = self.inverse_dynamics.action_bias
         s = torch.as_tensor(observation, dtype=bias.dtype, device=bias.device).unsqueeze(0)
-        action = self.inverse_dynamics(s, s + self.proposal(s)).squeeze(0).cpu().numpy()
+        p = self.reach(s, self.proposal(s))
+        action = self.inverse_dynamics(s, p).squeeze(0).cpu().numpy()
         return np.clip(action + noise, self.action_low, self.action_high).astype(self.action_low.dtype)
 
 
@@ -245,6 +273,7 @@ def make_agent(args: Args, obs_dim: int, action_low: np.ndarray, action_high: np
         policy_frequency=args.policy_frequency,
         beta=args.beta,
         cycle=args.cycle,
+        standardize=args.standardize,
     )
 
 
@@ -323,6 +352,9 @@ def train(args: Args) -> Path:
             check_finite({"observation": observation, "reward": reward}, step)
 
             if step > args.learning_starts:
+                if agent.updates == 0 and args.standardize:
+                    stored = replay.rows[: replay.added]
+                    agent.set_units(s=stored[:, :obs_dim], s_next=stored[:, -1 - obs_dim : -1])
                 agent.update(replay.sample(args.batch_size, rng, device))
                 if agent.updates % 100 == 0:
                     run.log_losses(step)
@@ -365,6 +397,7 @@ def check_args(args: Args) -> None:
     check("beta", 0 <= args.beta < np.inf, "at least 0 and finite")
     check("gamma", 0 <= args.gamma <= 1, "from 0 to 1")
     check("tau", 0 < args.tau <= 1, "above 0 and at most 1")
+    check("learning_starts", args.learning_starts >= 2 or not args.standardize, "at least 2 with --standardize")
     check("resume", not args.resume or args.run_dir is not None, "used with --run-dir")
 
 
@@ -683,7 +716,8 @@ class Run:
         self.bar.close()
         self.write_evaluations()
         networks = {name: network.state_dict() for name, network in self.agent.named_children()}
-        save({**networks, "args": self.info["args"], **dimensions}, self.folder / "model.pt")
+        buffers = dict(self.agent.named_buffers(recurse=False))  # what belongs to no network, as the sigma of D3G+
+        save({**networks, **buffers, "args": self.info["args"], **dimensions}, self.folder / "model.pt")
         (self.folder / "checkpoint.pt").unlink(missing_ok=True)
 
 

@@ -19,6 +19,9 @@ default the data are those of a random policy; `--collect` makes others, `--data
 
     python d3g_from_obs.py --demonstrator runs/expert/model.pt --randomness 0.5 --collect half.npz
     python d3g_from_obs.py --dataset half.npz
+
+`--standardize` trains D3G+, which is ours: the networks see the difference s' - s in units of its standard deviation
+over the data, and not s'.
 """
 
 import copy
@@ -87,6 +90,7 @@ class Args:
     policy_frequency: int = 2  # updates per update of the proposal and the target networks (the paper's d)
     exploration_noise: float = 0.1  # standard deviation of the exploration noise, in units of the action scale
     beta: float = 1.0  # weight of the distance between a proposal and its cycle (Eq. 12)
+    standardize: bool = False  # tell the networks of s' by s' - s in units of its standard deviation (D3G+, ours)
 
 
 # Copied from d3g_continuous.MLP
@@ -163,6 +167,9 @@ class D3G(nn.Module):
                                            transition of value q leads from s
     inverse_dynamics  I_omega              s, s' -> [batch, action_dim], learned online
 
+    With `standardize` (D3G+, ours, not the paper's) the networks are told of s' by (s' - s) / sigma, and tau and f give
+    differences in units of sigma [obs_dim], which `set_units` fixes before the first update.
+
     `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are those of `Args`, with its help.
     """
 
@@ -178,6 +185,7 @@ class D3G(nn.Module):
         tau: float = 0.005,
         policy_frequency: int = 2,
         beta: float = 1.0,
+        standardize: bool = False,
     ):
         super().__init__()
         self.action_low = action_low
@@ -186,6 +194,11 @@ class D3G(nn.Module):
         self.tau = tau
         self.policy_frequency = policy_frequency
         self.beta = beta
+        self.standardize = standardize
+        if standardize:
+            self.register_buffer("sigma", torch.ones(obs_dim))
+        else:
+            self.sigma = 1.0
 
         self.critic = nn.ModuleList(MLP(2 * obs_dim, *hidden_sizes, 1) for _ in range(2))
         self.proposal = MLP(obs_dim, *hidden_sizes, obs_dim)
@@ -202,33 +215,55 @@ class D3G(nn.Module):
         self.updates = 0
         self.losses = {}
 
+    # Copied from d3g_continuous.D3G.set_units
+    def set_units(self, s: np.ndarray, s_next: np.ndarray) -> None:
+        """Fix sigma, the standard deviation of s' - s over transitions [n, obs_dim]; 1 where it is below 1e-6."""
+        deviation = np.std(s_next.astype(np.float64) - s, axis=0)
+        deviation[deviation < 1e-6] = 1.0
+        self.sigma.copy_(torch.as_tensor(deviation))
+
+    # Copied from d3g_continuous.D3G.encode
+    def encode(self, s: torch.Tensor, s_next: torch.Tensor) -> torch.Tensor:
+        """What the networks are told of s': itself, or in D3G+ (s' - s) / sigma. All [batch, obs_dim]."""
+        return (s_next - s) / self.sigma if self.standardize else s_next
+
+    def decode(self, s: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """The state [batch, obs_dim] of which `x` tells the networks: the inverse of `encode`."""
+        return s + self.sigma * x if self.standardize else x
+
+    # Copied from d3g_continuous.D3G.reach
+    def reach(self, s: torch.Tensor, difference: torch.Tensor) -> torch.Tensor:
+        """What the networks are told of the place at a difference from s that proposal or forward dynamics give."""
+        return difference if self.standardize else s + difference
+
     def cycle(self, s: torch.Tensor, p: torch.Tensor, critic: nn.ModuleList) -> torch.Tensor:
         """C(s, p) of Algorithm 2: where a transition from s with the value of the one to p leads [batch, obs_dim]."""
         q = critic[0](s, p)
-        return s + self.forward_dynamics(s, q)
+        return self.reach(s, self.forward_dynamics(s, q))
 
     def update(self, batch: tuple[torch.Tensor, ...]) -> None:
         """Learn from a batch s, no a, r, s', terminated, each [batch, width]; leave the losses in `self.losses`."""
         s, _, r, s_next, terminated = batch
+        x = self.encode(s, s_next)  # s', as the networks are told of it
         self.updates += 1
 
         # Eq. 13, target: y = r + gamma (1 - d) min_i Q_i'(s', C(s', s' + tau'(s')))
         with torch.no_grad():
-            c = self.cycle(s_next, s_next + self.proposal_target(s_next), self.critic_target)
+            c = self.cycle(s_next, self.reach(s_next, self.proposal_target(s_next)), self.critic_target)
             q1, q2 = (critic(s_next, c) for critic in self.critic_target)
             y = r + self.gamma * (1 - terminated) * torch.min(q1, q2)
 
         # Eq. 6, critics: minimise sum_i |y - Q_i(s, s')|^2
-        q1, q2 = (critic(s, s_next) for critic in self.critic)
+        q1, q2 = (critic(s, x) for critic in self.critic)
         self.minimise("critic", F.mse_loss(q1, y) + F.mse_loss(q2, y))
         self.losses["qf1_values"] = q1.detach().mean()
 
         # Eq. 14, forward dynamics: minimise |s + f(s, Q_1'(s, s')) - s'|^2
-        self.minimise("forward_dynamics", F.mse_loss(self.cycle(s, s_next, self.critic_target), s_next))
+        self.minimise("forward_dynamics", F.mse_loss(self.cycle(s, x, self.critic_target), x))
 
         if self.updates % self.policy_frequency == 0:
             # Eq. 12, proposal p = s + tau(s): minimise -Q_1(s, C(s, p)) + beta |p - C(s, p)|^2 through q = Q_1(s, p), f
-            p = s + self.proposal(s)
+            p = self.reach(s, self.proposal(s))
             c = self.cycle(s, p, self.critic)
             self.minimise("proposal", -self.critic[0](s, c).mean() + self.beta * F.mse_loss(c, p))
 
@@ -240,7 +275,8 @@ class D3G(nn.Module):
     def update_inverse_dynamics(self, batch: tuple[torch.Tensor, ...]) -> None:
         """Eq. 10 on a batch s, a, r, s', terminated from acting: minimise |I(s, s') - a|^2."""
         s, a, _, s_next, _ = batch
-        self.minimise("inverse_dynamics", F.mse_loss(self.inverse_dynamics(s, s_next), a))
+        x = self.encode(s, s_next)
+        self.minimise("inverse_dynamics", F.mse_loss(self.inverse_dynamics(s, x), a))
 
     # Copied from d3g_continuous.D3G.minimise
     def minimise(self, name: str, loss: torch.Tensor) -> None:
@@ -257,7 +293,8 @@ class D3G(nn.Module):
         """Eq. 9: I(s, s + tau(s)) + noise for one observation [obs_dim], clipped to the action bounds [action_dim]."""
         bias = self.inverse_dynamics.action_bias
         s = torch.as_tensor(observation, dtype=bias.dtype, device=bias.device).unsqueeze(0)
-        action = self.inverse_dynamics(s, s + self.proposal(s)).squeeze(0).cpu().numpy()
+        p = self.reach(s, self.proposal(s))
+        action = self.inverse_dynamics(s, p).squeeze(0).cpu().numpy()
         return np.clip(action + noise, self.action_low, self.action_high).astype(self.action_low.dtype)
 
     @torch.inference_mode()
@@ -265,7 +302,8 @@ class D3G(nn.Module):
         """The plan from s [n, obs_dim], by s <- C(s, s + tau(s)) with Q_1': the states after it [steps, n, obs_dim]."""
         plan = []
         for _ in range(steps):
-            s = self.cycle(s, s + self.proposal(s), self.critic_target)
+            c = self.cycle(s, self.reach(s, self.proposal(s)), self.critic_target)
+            s = self.decode(s, c)
             plan.append(s)
         return torch.stack(plan)
 
@@ -331,7 +369,11 @@ def train(args: Args) -> Path:
             tau=args.tau,
             policy_frequency=args.policy_frequency,
             beta=args.beta,
+            standardize=args.standardize,
         ).to(device)
+        observations = data.rows[:, :obs_dim]
+        if args.standardize:
+            agent.set_units(s=observations, s_next=data.rows[:, -1 - obs_dim : -1])
         total_steps = args.rounds * args.steps_per_round
         replay = ReplayBuffer(total_steps, obs_dim, len(low))
         progress = run.start(agent, replay, rng, {"step": 0, "episode": 0})
@@ -345,7 +387,6 @@ def train(args: Args) -> Path:
         # Offline: learn Q, tau and f from the data
         starts = np.stack([eval_env.reset(seed=seed)[0] for seed in eval_seeds])
         starts = torch.as_tensor(starts, dtype=torch.float32, device=device)
-        observations = data.rows[:, :obs_dim]
         while agent.updates < args.offline_updates:
             agent.update(data.sample(args.batch_size, rng, device))
             run.bar.update()
@@ -827,7 +868,8 @@ class Run:
         self.bar.close()
         self.write_evaluations()
         networks = {name: network.state_dict() for name, network in self.agent.named_children()}
-        save({**networks, "args": self.info["args"], **dimensions}, self.folder / "model.pt")
+        buffers = dict(self.agent.named_buffers(recurse=False))  # what belongs to no network, as the sigma of D3G+
+        save({**networks, **buffers, "args": self.info["args"], **dimensions}, self.folder / "model.pt")
         (self.folder / "checkpoint.pt").unlink(missing_ok=True)
 
 

@@ -185,14 +185,12 @@ class D3G(nn.Module):
         self.updates = 0
         self.losses = {}
 
-    # Copied from d3g_continuous.D3G.cycle
     def cycle(self, s: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
         """C(s, p) of Algorithm 2, where s leads when p is aimed at; in D3G-, p itself. All [batch, obs_dim]."""
         if not self.with_cycle:
             return p
         return s + self.forward_dynamics(s, self.inverse_dynamics(s, p))
 
-    # Copied from d3g_continuous.D3G.update
     def update(self, batch: tuple[torch.Tensor, ...]) -> None:
         """Learn from a batch s, a, r, s', terminated, each [batch, width]; leave the latest losses in `self.losses`."""
         s, a, r, s_next, terminated = batch
@@ -717,7 +715,8 @@ class Run:
         self.bar.close()
         self.write_evaluations()
         networks = {name: network.state_dict() for name, network in self.agent.named_children()}
-        save({**networks, "args": self.info["args"], **dimensions}, self.folder / "model.pt")
+        buffers = dict(self.agent.named_buffers(recurse=False))  # what belongs to no network, as the sigma of D3G+
+        save({**networks, **buffers, "args": self.info["args"], **dimensions}, self.folder / "model.pt")
         (self.folder / "checkpoint.pt").unlink(missing_ok=True)
 
 

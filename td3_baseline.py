@@ -279,7 +279,6 @@ def evaluate(agent: nn.Module, env: gym.Env, seeds: list[int]) -> tuple[np.ndarr
     return returns, lengths
 
 
-# Copied from d3g_continuous.train with D3G->TD3
 def train(args: Args) -> Path:
     """Train TD3 as `args` say and return the run's folder. On a CPU, equal `args` give equal numbers."""
     check_args(args)
@@ -711,7 +710,8 @@ class Run:
         self.bar.close()
         self.write_evaluations()
         networks = {name: network.state_dict() for name, network in self.agent.named_children()}
-        save({**networks, "args": self.info["args"], **dimensions}, self.folder / "model.pt")
+        buffers = dict(self.agent.named_buffers(recurse=False))  # what belongs to no network, as the sigma of D3G+
+        save({**networks, **buffers, "args": self.info["args"], **dimensions}, self.folder / "model.pt")
         (self.folder / "checkpoint.pt").unlink(missing_ok=True)
 
 
