@@ -336,6 +336,9 @@ def train(args: Args) -> Path:
                 episode_return = 0.0
                 episode_length = 0
 
+            if step == args.learning_starts and args.standardize:
+                stored = replay.rows[: replay.added]
+                agent.set_units(s=stored[:, :obs_dim], s_next=stored[:, -1 - obs_dim : -1])
             if step < args.learning_starts:
                 action = rng.uniform(low, high).astype(low.dtype)
             else:
@@ -352,9 +355,6 @@ def train(args: Args) -> Path:
             check_finite({"observation": observation, "reward": reward}, step)
 
             if step > args.learning_starts:
-                if agent.updates == 0 and args.standardize:
-                    stored = replay.rows[: replay.added]
-                    agent.set_units(s=stored[:, :obs_dim], s_next=stored[:, -1 - obs_dim : -1])
                 agent.update(replay.sample(args.batch_size, rng, device))
                 if agent.updates % 100 == 0:
                     run.log_losses(step)
