@@ -287,6 +287,7 @@ def train(args: Args) -> Path:
 
 # ------------------------- The experiment ends here. What follows keeps a run: checks, its folder, resuming, signals.
 
+RUN_FILES = ("args.json", "evaluations.csv", "checkpoint.pt", "model.pt")
 MAY_DIFFER_ON_RESUME = ("run_dir", "resume", "checkpoint_frequency", "cuda")
 received_signals: list[int] = []  # SIGTERM or Ctrl-C, acted on at the next pause
 
@@ -424,12 +425,12 @@ def save(contents: dict | str, file: Path) -> None:
 def open_run(args: Args, folder: Path | str) -> Iterator["Run"]:
     """Lock the folder until the run ends or fails; fail if it is in use, or holds a run that `args` do not resume."""
     folder = Path(folder)
-    files = ("args.json", "evaluations.csv", "checkpoint.pt", "model.pt")
-    held = [name for name in files if (folder / name).exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        mode = "r+" if held else "a+"
-        args_file = open(folder / "args.json", mode if os.access(folder, os.W_OK) else "r")
+        mode = "a+"
+        if any((folder / name).exists() for name in RUN_FILES):
+            mode = "r+" if os.access(folder, os.W_OK) else "r"  # a complete run may lie on a read-only disk
+        args_file = open(folder / "args.json", mode)
     except OSError as error:
         fail(f"--run-dir {folder}: must be a new folder or hold the args.json of the run to resume: {error}")
     with args_file:
@@ -438,7 +439,7 @@ def open_run(args: Args, folder: Path | str) -> Iterator["Run"]:
         except BlockingIOError:
             fail(f"--run-dir {folder}: must not be in use, but another process has locked it")
         run = Run(args_file, folder, describe(args, folder))
-        run.check_resume(args.resume, held)
+        run.check_resume(args.resume)
         try:
             yield run
         except MemoryError as error:
@@ -461,7 +462,7 @@ class Run:
         self.logged = -1  # the last step that TensorBoard has
         self.offset = 0  # what is added to a step for TensorBoard
 
-    def check_resume(self, resume: bool, held: list[str]) -> None:
+    def check_resume(self, resume: bool) -> None:
         """Fail if the folder holds a run, unless it is to be resumed with the arguments of its args.json."""
         given = self.info["args"]
         try:
@@ -471,13 +472,14 @@ class Run:
             if self.is_new:
                 return
             if not resume:
+                held = [name for name in RUN_FILES if (self.folder / name).exists()]
                 fail(f"--run-dir {self.folder}: must not hold a run, unless with --resume, but has {', '.join(held)}")
             self.info = json.loads(text)
             for name in given:
                 was = self.info["args"][name]
                 if name not in MAY_DIFFER_ON_RESUME and given[name] != was:
                     fail(f"--{name.replace('_', '-')} {given[name]}: must be {was} to resume {self.folder}")
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             fail(f"--run-dir {self.folder}: must be a new folder or hold the args.json of the run to resume: {error!r}")
 
     def close(self) -> None:
@@ -515,8 +517,7 @@ class Run:
             progress, seconds = self.load_checkpoint(progress)
         try:
             if self.is_new:
-                self.args_file.write(json.dumps(self.info, indent=2) + "\n")
-                self.args_file.flush()
+                (self.folder / "args.json").write_text(json.dumps(self.info, indent=2) + "\n")  # in place: it is locked
                 self.is_new = False
             self.writer = SummaryWriter(self.folder, purge_step=self.logged + 1)
         except OSError as error:

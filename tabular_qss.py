@@ -1,41 +1,50 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = [
+#     "numba==0.68.1",
+#     "numpy==2.4.6",
+#     "tqdm==4.70.1",
+#     "tyro==1.0.17",
+# ]
+# ///
 """QSA and QSS learning in a gridworld: Figures 2, 3, 4 and the tabular appendix of Edwards et al., ICML 2020.
 
-python tabular_qss.py --experiment figure4c --num-threads 2
+    python tabular_qss.py --experiment figure4c --num-threads 2
+
+The algorithms are `learn_qsa`, which is Q-learning, and `learn_qss`; the experiments are listed in `CURVES`.
 """
 
+import fcntl
 import json
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import distributions
+from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 import numpy as np
 import tyro
 from numba import njit
 from tqdm import tqdm
 
-UP, DOWN, LEFT, RIGHT = range(4)
-SIZE = 11  # rows and columns of the grid
-GOAL = SIZE * SIZE - 1  # state 11 row + column; the terminal states are the goal and, behind it, the cells of row 11
-NUM_STATES = SIZE * SIZE + SIZE
-TIME_LIMIT = 500  # steps after which an episode is cut, which is not a termination
-
-NUM_ACTIONS, SLIPS = (4, 40, 400), (0.25, 0.5, 0.75)
-CURVES = {  # experiment: [(algorithm, setting, what `run` is to do for it)]
-    "figure2": [("QSA", 0.0, {}), ("QSS", 0.0, {})],
-    "figure3": [(x, slip, {"slip": slip}) for slip in (0.0, *SLIPS, 1.0) for x in ("QSA", "QSS")],
-    "figure4a": [("QSA", n, {"num_actions": n}) for n in NUM_ACTIONS],
-    "figure4b": [("QSS", n, {"num_actions": n}) for n in NUM_ACTIONS],
-    "figure4c": [("QSS", n, {"num_actions": n, "learned": True}) for n in NUM_ACTIONS],
-    "figure4d": [(x, way, {"learned": True, "labels": way}) for x in ("QSA", "QSS") for way in ("transfer", "scratch")],
-    "appendix_stochastic": [(x, slip, {"slip": slip}) for slip in SLIPS for x in ("QSA", "QSS")],
-    "appendix_windy": [(x, "windy", {"windy": True}) for x in ("QSA", "QSS")],
+DEFAULTS = {  # of the arguments in which the experiments differ
+    "figure2": {"num_seeds": 10, "eval_frequency": 1_000, "eval_episodes": 1},
+    "figure3": {"num_seeds": 10, "eval_frequency": 1_000, "eval_episodes": 1},
+    "figure4a": {"num_seeds": 50, "eval_frequency": 1_000, "eval_episodes": 1},
+    "figure4b": {"num_seeds": 50, "eval_frequency": 1_000, "eval_episodes": 1},
+    "figure4c": {"num_seeds": 50, "eval_frequency": 1_000, "eval_episodes": 1},
+    "figure4d": {"num_seeds": 50, "eval_frequency": 10, "eval_episodes": 1},
+    "appendix_stochastic": {"num_seeds": 10, "eval_frequency": 1_000, "eval_episodes": 10},
+    "appendix_windy": {"num_seeds": 10, "eval_frequency": 1_000, "eval_episodes": 10},
 }
 
 
@@ -44,63 +53,40 @@ class Args:
     """Run one of the paper's tabular experiments, at its full size unless told otherwise."""
 
     # Experiment
-    exp_name: str = Path(__file__).stem
-    """the name of this experiment, part of the default run folder"""
-    experiment: Literal[*CURVES] = "figure2"
-    """the figure, or part of one, whose data to make"""
-    seed: int = 1
-    """the first seed; a run takes this one and those after it"""
-    num_seeds: int | None = None
-    """independent repetitions of every curve; Figure 4: 50, all others: 10"""
-    num_threads: int = 1
-    """CPU threads, over which the seeds are spread"""
-    run_dir: str | None = None
-    """the run's folder; by default runs/{experiment}__{exp_name}__{seed}__{unix time}"""
-    resume: bool = False
-    """accept a --run-dir that holds this run already: done if it is complete, begun again if not"""
+    exp_name: str = "tabular_qss"  # the name of this experiment, part of the default run folder
+    experiment: Literal[*DEFAULTS] = "figure2"  # the figure, or part of one, whose data to make
+    seed: int = 1  # the first seed; a run takes this one and those after it
+    num_seeds: int | None = None  # independent repetitions of every curve; Figure 4: 50, all others: 10
+    num_threads: int = 1  # CPU threads, over which the seeds are spread
+    run_dir: str | None = None  # the run's folder; by default runs/{experiment}__{exp_name}__{seed}__{unix time}
+    resume: bool = False  # accept a --run-dir that holds this run: done if it is complete, begun again if not
+
     # Budget
-    episodes: int = 50_000
-    """training episodes; in Figure 4d, those before the actions are relabelled"""
-    transfer_episodes: int = 10_000
-    """training episodes after the relabelling (Figure 4d only)"""
-    eval_frequency: int | None = None
-    """training episodes between evaluations; Figure 4d: 10, all others: 1,000"""
-    eval_episodes: int | None = None
-    """greedy episodes per evaluation; appendix: 10, all others: 1"""
+    episodes: int = 50_000  # training episodes; in Figure 4d, those before the actions are relabelled
+    transfer_episodes: int = 10_000  # training episodes after the relabelling (Figure 4d only)
+    eval_frequency: int | None = None  # training episodes between evaluations; Figure 4d: 10, all others: 1,000
+    eval_episodes: int | None = None  # greedy episodes per evaluation; appendix: 10, all others: 1
+
     # Algorithm
-    learning_rate: float = 0.01
-    """step size of the updates (the paper's alpha)"""
-    gamma: float = 0.99
-    """discount factor"""
-    initial_value: float = 0.001
-    """what the tables hold at the start"""
-    start_e: float = 1.0
-    """probability of a random action at the start (epsilon)"""
-    end_e: float = 0.1
-    """probability of a random action in the end"""
-    exploration_steps: int = 100_000
-    """training steps over which epsilon falls linearly from start to end"""
+    learning_rate: float = 0.01  # step size of the updates (the paper's alpha)
+    gamma: float = 0.99  # discount factor
+    initial_value: float = 0.001  # what the tables hold at the start
+    start_e: float = 1.0  # probability of a random action at the start (epsilon)
+    end_e: float = 0.1  # probability of a random action in the end
+    exploration_steps: int = 100_000  # training steps over which epsilon falls linearly from start to end
 
     def __post_init__(self):
-        def check(names: str, allowed: str, is_valid) -> None:
-            for name in names.split():
-                if not is_valid(getattr(self, name)):
-                    fail(f"--{name.replace('_', '-')} {getattr(self, name)}: must be {allowed}")
+        for name, value in DEFAULTS[self.experiment].items():
+            if getattr(self, name) is None:
+                setattr(self, name, value)
+        self.initial_value += 0.0  # makes 0.0 of -0.0: equal arguments are to give equal bytes
 
-        implied = {
-            "num_seeds": 50 if self.experiment.startswith("figure4") else 10,
-            "eval_frequency": 10 if self.experiment == "figure4d" else 1_000,
-            "eval_episodes": 10 if self.experiment.startswith("appendix") else 1,
-        }
-        vars(self).update({name: value for name, value in implied.items() if getattr(self, name) is None})
-        check("seed", "from 0 to 2**32 - 1", lambda x: 0 <= x < 2**32)
-        check("num_seeds num_threads episodes transfer_episodes", "at least 1", lambda x: x >= 1)
-        check("eval_frequency eval_episodes exploration_steps", "at least 1", lambda x: x >= 1)
-        check("learning_rate", "above 0 and at most 1", lambda x: 0 < x <= 1)
-        check("gamma start_e end_e", "from 0 to 1", lambda x: 0 <= x <= 1)
-        check("end_e", "at most --start-e", lambda x: x <= self.start_e)
-        check("initial_value", "finite", np.isfinite)
-        check("resume", "used with --run-dir", lambda x: not x or self.run_dir)
+
+UP, DOWN, LEFT, RIGHT = range(4)
+SIZE = 11  # rows and columns of the grid
+GOAL = SIZE * SIZE - 1  # state 11 row + column; the terminal states are the goal and, behind it, the cells of row 11
+NUM_STATES = SIZE * SIZE + SIZE
+TIME_LIMIT = 500  # steps after which an episode is cut, which is not a termination
 
 
 def neighbours(windy: bool) -> np.ndarray:
@@ -108,10 +94,14 @@ def neighbours(windy: bool) -> np.ndarray:
     n = np.tile(np.arange(NUM_STATES)[:, None], 4)
     for s in range(GOAL):
         row, column = divmod(s, SIZE)
-        n[s, UP] = s - SIZE if row > 0 else s
-        n[s, DOWN] = s + SIZE if row < SIZE - 1 or windy else s  # below the bottom row there is the windy cliff
-        n[s, LEFT] = s - 1 if column > 0 else s
-        n[s, RIGHT] = s + 1 if column < SIZE - 1 else s
+        if row > 0:
+            n[s, UP] = s - SIZE
+        if row < SIZE - 1 or windy:  # below the bottom row there is the windy cliff
+            n[s, DOWN] = s + SIZE
+        if column > 0:
+            n[s, LEFT] = s - 1
+        if column < SIZE - 1:
+            n[s, RIGHT] = s + 1
     return n
 
 
@@ -137,7 +127,7 @@ def step(s, move, slip, windy, rng):
     if windy and s // SIZE == SIZE - 1 and rng.random() < 0.5:
         s_next = s + SIZE
     terminated = s_next >= GOAL
-    if windy:
+    if windy:  # two returns: with a single one, numba makes QSA half as fast
         return s_next, 1.0 if s_next == GOAL else 0.0, terminated
     return s_next, 1.0 if terminated else -1.0, terminated
 
@@ -156,7 +146,9 @@ def best_neighbour(Q, s, windy):
 def inverse_dynamics(actions, counts, s, s_next, rng):
     """I(s, s'): a uniform draw from the actions known to lead from s to s', from all actions where none is known."""
     n = counts[s, s_next]
-    return actions[s, s_next, randint(n, rng)] if n > 0 else randint(actions.shape[2], rng)
+    if n == 0:
+        return randint(actions.shape[2], rng)
+    return actions[s, s_next, randint(n, rng)]
 
 
 @njit(cache=True, nogil=True)
@@ -168,90 +160,11 @@ def learn_inverse_dynamics(actions, counts, s, s_next, a):
         counts[s, s_next] += 1
 
 
-@njit(cache=True, nogil=True)
-def learn_qsa(
-    Q, moves, start, slip, windy, episodes, eval_frequency, eval_episodes, alpha, gamma, start_e, end_e, e_steps, rng,
-    eval_rng,
-):  # fmt: skip
-    """Q-learning of Q(s, a) [NUM_STATES, actions], in place; return the mean greedy return of every evaluation.
-
-    Action a makes the move moves[a]. Training draws from `rng`, evaluations from `eval_rng`.
-    """
-    returns = np.zeros(episodes // eval_frequency + 1)
-    t = 0
-    for episode in range(episodes + 1):
-        if episode % eval_frequency == 0:
-            for _ in range(eval_episodes):
-                s = start
-                for _ in range(TIME_LIMIT):
-                    s, r, terminated = step(s, moves[np.argmax(Q[s])], slip, windy, eval_rng)
-                    returns[episode // eval_frequency] += r / eval_episodes
-                    if terminated:
-                        break
-        if episode == episodes:
-            return returns
-        s, greedy = start, np.argmax(Q[start])
-        for _ in range(TIME_LIMIT):
-            epsilon = max(end_e, start_e + (end_e - start_e) * t / e_steps)
-            a = randint(len(moves), rng) if rng.random() < epsilon else greedy
-            s_next, r, terminated = step(s, moves[a], slip, windy, rng)
-            # Q(s, a) <- Q(s, a) + alpha [r + gamma max_a' Q(s', a') - Q(s, a)]
-            greedy = np.argmax(Q[s_next])
-            y = r if terminated else r + gamma * Q[s_next, greedy]
-            Q[s, a] += alpha * (y - Q[s, a])
-            if s_next == s:  # this update may have changed what is greedy
-                greedy = np.argmax(Q[s])
-            s = s_next
-            t += 1
-            if terminated:
-                break
-
-
-@njit(cache=True, nogil=True)
-def learn_qss(
-    Q, actions, counts, learned, moves, start, slip, windy, episodes, eval_frequency, eval_episodes, alpha, gamma,
-    start_e, end_e, e_steps, rng, eval_rng,
-):  # fmt: skip
-    """QSS-learning of Q(s, s') [NUM_STATES, NUM_STATES], in place; return the mean greedy return of every evaluation.
-
-    `actions` and `counts` are the sets I(s, s'), in place too if they are to be learned. Else as `learn_qsa`.
-    """
-    returns = np.zeros(episodes // eval_frequency + 1)
-    t = 0
-    for episode in range(episodes + 1):
-        if episode % eval_frequency == 0:
-            for _ in range(eval_episodes):
-                s = start
-                for _ in range(TIME_LIMIT):
-                    a = inverse_dynamics(actions, counts, s, best_neighbour(Q, s, windy), eval_rng)
-                    s, r, terminated = step(s, moves[a], slip, windy, eval_rng)
-                    returns[episode // eval_frequency] += r / eval_episodes
-                    if terminated:
-                        break
-        if episode == episodes:
-            return returns
-        s = start
-        for _ in range(TIME_LIMIT):
-            epsilon = max(end_e, start_e + (end_e - start_e) * t / e_steps)
-            if rng.random() < epsilon:
-                a = randint(len(moves), rng)
-            else:  # Eq. 4: pi(s) = I(s, tau(s))
-                a = inverse_dynamics(actions, counts, s, best_neighbour(Q, s, windy), rng)
-            s_next, r, terminated = step(s, moves[a], slip, windy, rng)
-            # Eq. 5: Q(s, s') <- Q(s, s') + alpha [r + gamma Q(s', tau(s')) - Q(s, s')], whatever the action was
-            y = r if terminated else r + gamma * Q[s_next, best_neighbour(Q, s_next, windy)]
-            Q[s, s_next] += alpha * (y - Q[s, s_next])
-            if learned:
-                learn_inverse_dynamics(actions, counts, s, s_next, a)
-            s = s_next
-            t += 1
-            if terminated:
-                break
-
-
 def known_actions(num_actions: int, windy: bool, learned: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The sets I(s, s'), as actions [NUM_STATES, NUM_STATES, actions] and how many of these count: empty if they are to
-    be learned; else given, with the base actions 0 to 3 that make the moves."""
+    """The sets I(s, s'), as actions [NUM_STATES, NUM_STATES, num_actions] and how many of these count.
+
+    Empty if they are to be learned; else given, with the base actions 0 to 3 that make the moves.
+    """
     actions = np.zeros((NUM_STATES, NUM_STATES, num_actions), np.int16)
     counts = np.zeros((NUM_STATES, NUM_STATES), np.int64)
     if not learned:
@@ -261,8 +174,154 @@ def known_actions(num_actions: int, windy: bool, learned: bool) -> tuple[np.ndar
     return actions, counts
 
 
-def run(
-    args: Args, algorithm: str, rng, eval_rng, num_actions=4, slip=0.0, windy=False, learned=False, labels=None
+@njit(cache=True, nogil=True)
+def evaluate_qsa(Q, moves, start, slip, windy, episodes, rng):
+    """Act greedily, argmax_a Q(s, a); return the mean undiscounted return of so many episodes."""
+    mean = 0.0
+    for _ in range(episodes):
+        s = start
+        for _ in range(TIME_LIMIT):
+            s, r, terminated = step(s, moves[np.argmax(Q[s])], slip, windy, rng)
+            mean += r / episodes
+            if terminated:
+                break
+    return mean
+
+
+@njit(cache=True, nogil=True)
+def evaluate_qss(Q, actions, counts, moves, start, slip, windy, episodes, rng):
+    """Act greedily, I(s, tau(s)); return the mean undiscounted return of so many episodes."""
+    mean = 0.0
+    for _ in range(episodes):
+        s = start
+        for _ in range(TIME_LIMIT):
+            a = inverse_dynamics(actions, counts, s, best_neighbour(Q, s, windy), rng)
+            s, r, terminated = step(s, moves[a], slip, windy, rng)
+            mean += r / episodes
+            if terminated:
+                break
+    return mean
+
+
+@njit(cache=True, nogil=True)
+def learn_qsa(
+    Q,
+    moves,
+    start,
+    slip,
+    windy,
+    episodes,
+    eval_frequency,
+    eval_episodes,
+    alpha,
+    gamma,
+    start_e,
+    end_e,
+    e_steps,
+    rng,
+    eval_rng,
+):
+    """Q-learning of Q(s, a) [NUM_STATES, actions], in place; return the mean greedy return of every evaluation.
+
+    Action a makes the move moves[a]. Training draws from `rng`, evaluations from `eval_rng`.
+    """
+    returns = np.zeros(episodes // eval_frequency + 1)
+    t = 0
+    for episode in range(episodes + 1):
+        if episode % eval_frequency == 0:
+            mean = evaluate_qsa(Q, moves, start, slip, windy, eval_episodes, eval_rng)
+            returns[episode // eval_frequency] = mean
+        if episode == episodes:
+            return returns
+
+        s = start
+        greedy = np.argmax(Q[s])
+        for _ in range(TIME_LIMIT):
+            epsilon = max(end_e, start_e + (end_e - start_e) * t / e_steps)
+            if rng.random() < epsilon:
+                a = randint(len(moves), rng)
+            else:
+                a = greedy
+            s_next, r, terminated = step(s, moves[a], slip, windy, rng)
+
+            # Q(s, a) <- Q(s, a) + alpha [r + gamma max_a' Q(s', a') - Q(s, a)]
+            greedy = np.argmax(Q[s_next])
+            y = r if terminated else r + gamma * Q[s_next, greedy]
+            Q[s, a] += alpha * (y - Q[s, a])
+            if s_next == s:  # this update may have changed what is greedy
+                greedy = np.argmax(Q[s])
+
+            s = s_next
+            t += 1
+            if terminated:
+                break
+
+
+@njit(cache=True, nogil=True)
+def learn_qss(
+    Q,
+    actions,
+    counts,
+    learned,
+    moves,
+    start,
+    slip,
+    windy,
+    episodes,
+    eval_frequency,
+    eval_episodes,
+    alpha,
+    gamma,
+    start_e,
+    end_e,
+    e_steps,
+    rng,
+    eval_rng,
+):
+    """QSS-learning of Q(s, s') [NUM_STATES, NUM_STATES], in place; return the mean greedy return of every evaluation.
+
+    `actions` and `counts` are the sets I(s, s'), in place too if they are to be learned. Else as `learn_qsa`.
+    """
+    returns = np.zeros(episodes // eval_frequency + 1)
+    t = 0
+    for episode in range(episodes + 1):
+        if episode % eval_frequency == 0:
+            mean = evaluate_qss(Q, actions, counts, moves, start, slip, windy, eval_episodes, eval_rng)
+            returns[episode // eval_frequency] = mean
+        if episode == episodes:
+            return returns
+
+        s = start
+        for _ in range(TIME_LIMIT):
+            epsilon = max(end_e, start_e + (end_e - start_e) * t / e_steps)
+            if rng.random() < epsilon:
+                a = randint(len(moves), rng)
+            else:  # Eq. 4: pi(s) = I(s, tau(s))
+                a = inverse_dynamics(actions, counts, s, best_neighbour(Q, s, windy), rng)
+            s_next, r, terminated = step(s, moves[a], slip, windy, rng)
+
+            # Eq. 5: Q(s, s') <- Q(s, s') + alpha [r + gamma Q(s', tau(s')) - Q(s, s')], whatever the action was
+            y = r if terminated else r + gamma * Q[s_next, best_neighbour(Q, s_next, windy)]
+            Q[s, s_next] += alpha * (y - Q[s, s_next])
+            if learned:
+                learn_inverse_dynamics(actions, counts, s, s_next, a)
+
+            s = s_next
+            t += 1
+            if terminated:
+                break
+
+
+def learn_table(
+    args: Args,
+    algorithm: str,
+    rng: np.random.Generator,
+    eval_rng: np.random.Generator,
+    num_actions: int = 4,
+    slip: float = 0.0,
+    windy: bool = False,
+    learned: bool = False,
+    labels: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Train one table; return the greedy returns [points] and, over the grid's states, the values max Q [121].
 
@@ -271,36 +330,57 @@ def run(
     Ties go to the lowest label in QSA, to the first of up, down, left, right in QSS.
     """
     start = SIZE * (SIZE - 1) if windy else 0
-    Q = np.full((NUM_STATES, num_actions if algorithm == "QSA" else NUM_STATES), args.initial_value)
+    options = NUM_STATES if algorithm == "QSS" else num_actions
+    Q = np.full((NUM_STATES, options), args.initial_value)
 
     def learn(moves: np.ndarray, episodes: int, eval_frequency: int) -> np.ndarray:
         task = (moves, start, slip, int(windy), episodes, eval_frequency, args.eval_episodes)
         how = (args.learning_rate, args.gamma, args.start_e, args.end_e, args.exploration_steps, rng, eval_rng)
         if algorithm == "QSA":
             return learn_qsa(Q, *task, *how)
-        return learn_qss(Q, *known_actions(num_actions, windy, learned), learned, *task, *how)
+        actions, counts = known_actions(num_actions, windy, learned)
+        return learn_qss(Q, actions, counts, learned, *task, *how)
 
     moves = np.arange(num_actions) % 4
-    if labels == "transfer":
-        learn(moves, args.episodes, args.episodes)
-    if labels:
-        returns = learn(3 - moves, args.transfer_episodes, args.eval_frequency)
-    else:
+    if labels is None:
         returns = learn(moves, args.episodes, args.eval_frequency)
+    else:
+        if labels == "transfer":
+            learn(moves, args.episodes, args.episodes)
+        returns = learn(3 - moves, args.transfer_episodes, args.eval_frequency)
+
     if algorithm == "QSA":
-        return returns, Q[: GOAL + 1].max(1)
-    return returns, np.array([Q[s, best_neighbour(Q, s, int(windy))] for s in range(GOAL + 1)])
+        values = Q[: GOAL + 1].max(1)
+    else:
+        values = np.array([Q[s, best_neighbour(Q, s, int(windy))] for s in range(GOAL + 1)])
+    return returns, values
+
+
+BOTH = ("QSA", "QSS")
+NUM_ACTIONS = (4, 40, 400)
+SLIPS = (0.25, 0.5, 0.75)
+CURVES = {  # experiment: {(algorithm, setting): arguments of learn_table}
+    "figure2": {(x, 0.0): {} for x in BOTH},
+    "figure3": {(x, slip): {"slip": slip} for slip in (0.0, *SLIPS, 1.0) for x in BOTH},
+    "figure4a": {("QSA", n): {"num_actions": n} for n in NUM_ACTIONS},
+    "figure4b": {("QSS", n): {"num_actions": n} for n in NUM_ACTIONS},
+    "figure4c": {("QSS", n): {"num_actions": n, "learned": True} for n in NUM_ACTIONS},
+    "figure4d": {(x, labels): {"learned": True, "labels": labels} for x in BOTH for labels in ("transfer", "scratch")},
+    "appendix_stochastic": {(x, slip): {"slip": slip} for slip in SLIPS for x in BOTH},
+    "appendix_windy": {(x, "windy"): {"windy": True} for x in BOTH},
+}
 
 
 def optimal_return(slip: float, windy: bool) -> float:
     """The highest expected return of an episode, undiscounted, by backward induction over its 500 steps."""
-    n = NEIGHBOURS[int(windy)]
-    reward = np.where(np.arange(NUM_STATES) == GOAL, 1.0, 0.0 if windy else -1.0)
+    bottom_row = slice(SIZE * (SIZE - 1), GOAL)
+    reward = np.full(NUM_STATES, 0.0 if windy else -1.0)
+    reward[GOAL] = 1.0
     V = np.zeros(NUM_STATES)
     for _ in range(TIME_LIMIT):
-        q = (reward + V)[n]  # of every state and move
+        q = (reward + V)[NEIGHBOURS[int(windy)]]  # of every state and move
         if windy:  # from the bottom row, half the steps end below with nothing
-            q[GOAL - SIZE + 1 : GOAL] /= 2
+            q[bottom_row] /= 2
         V = (1 - slip) * q.max(1) + slip * q.mean(1)
         V[GOAL:] = 0
     return V[SIZE * (SIZE - 1) if windy else 0]
@@ -309,128 +389,361 @@ def optimal_return(slip: float, windy: bool) -> float:
 def interval(values: np.ndarray) -> str:
     """The mean over seeds and its 95% bootstrap interval, in words."""
     means = np.random.default_rng(0).choice(values, (10_000, len(values))).mean(1)
-    return "{:.4g} [{:.4g}, {:.4g}]".format(values.mean(), *np.percentile(means, [2.5, 97.5]))
+    low, high = np.percentile(means, [2.5, 97.5])
+    return f"{values.mean():.4g} [{low:.4g}, {high:.4g}]"
 
 
-# Copied from d3g_continuous.fail
-def fail(message: str, status: int = 2):
-    """Print one line on standard error and exit: with 2 for bad input, with 1 for a run that went wrong."""
-    print("error:", *message.split(), file=sys.stderr)
-    sys.exit(status)
+def evaluated_episodes(args: Args) -> range:
+    """The episodes before whose training there is an evaluation; the last evaluation follows the last episode."""
+    episodes = args.transfer_episodes if args.experiment == "figure4d" else args.episodes
+    return range(0, episodes + 1, args.eval_frequency)
 
 
-def open_run(args: Args) -> tuple[Path, dict]:
-    """Return the run's folder and what its args.json holds or shall hold; fail if `args` may not use the folder."""
-    run_dir = Path(args.run_dir or f"runs/{args.experiment}__{args.exp_name}__{args.seed}__{int(time.time())}")
-    given = asdict(args) | {"run_dir": str(run_dir)}
-    try:
-        held = [x for x in ("args.json", "results.csv") if (run_dir / x).exists()]
-        if held and not args.resume:
-            fail(f"--run-dir {run_dir}: must not hold a run, unless with --resume, but has {', '.join(held)}")
-        if held:
-            info = json.loads((run_dir / "args.json").read_text())
-            for name in given.keys() - {"resume", "run_dir"}:
-                if given[name] != (was := info["args"][name]):
-                    fail(f"--{name.replace('_', '-')} {given[name]}: must be {was} to resume {run_dir}")
-            return run_dir, info
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        fail(f"--run-dir {run_dir}: must be a new folder or hold the args.json of the run to resume: {error!r}")
-    packages = ("torch", "gymnasium", "mujoco", "numpy", "numba")
-    found = {d.name: d.version for d in distributions() if d.name in packages}
-    git = 'git describe --always --dirty --abbrev=40 --exclude="*"'
-    commit = subprocess.run(git, cwd=Path(__file__).parent, shell=True, capture_output=True, text=True).stdout.strip()
-    found["python"] = sys.version.split()[0]
-    return run_dir, {"args": given, "versions": found, "git_commit": commit or None}
+def compare_returns(args: Args, returns: np.ndarray) -> np.ndarray:
+    """Print how every curve of returns [curves, seeds, points] ends; return results.csv's column [rows, 1]."""
+    for k, ((algorithm, setting), options) in enumerate(CURVES[args.experiment].items()):
+        windy = options.get("windy", False)
+        optimum = optimal_return(options.get("slip", 0.0), windy)
+        if windy:  # steps are free
+            near = "at the optimum"
+            enough = optimum
+        else:
+            near = "within one step of the optimum"
+            enough = optimum - 1
+        (points,) = np.nonzero(returns[k].mean(0) >= enough - 1e-9)
+        if len(points) > 0:
+            first = f"first at episode {evaluated_episodes(args)[points[0]]}"
+        else:
+            first = "never"
+        final = interval(returns[k, :, -1])
+        print(f"{algorithm}, {setting}: final return {final}, {near} {optimum:.2f} {first}")
+    return returns.reshape(-1, 1)
 
 
-def save(text: str, file: Path) -> None:
-    """Write to a temporary file that then replaces `file`: a kill leaves the old one or the new one, whole."""
-    file.with_name("partial.tmp").write_text(text)
-    os.replace(file.with_name("partial.tmp"), file)
+def compare_values(values: np.ndarray) -> np.ndarray:
+    """Figure 2, of values [curves, seeds, 121]: print how QSS differs; return results.csv's columns [rows, 4]."""
+    qsa, qss = values
+    fraction = (qss - qsa) / np.maximum(abs(qsa), 0.1)
+    difference = abs(qss - qsa)
+    mean_fraction = interval(abs(fraction).mean(1))
+    largest = abs(fraction.mean(0)).max()
+    print(f"absolute fraction: mean over states {mean_fraction}, largest {largest:.4g} (of the mean over seeds)")
+    mean_difference = interval(difference.mean(1))
+    print(f"absolute difference: mean over states {mean_difference}, largest {difference.max():.4g}")
+    return np.stack([qsa, qss, fraction, difference], -1).reshape(-1, 4)
 
 
-def curves(args: Args, returns: dict) -> str:
-    """The rows of a learning curve's results.csv, from {(algorithm, setting): returns [seeds, points]}."""
-    rows = ["episode,algorithm,setting,seed,return"]
-    for (algorithm, setting), table in returns.items():
-        how = next(how for x, y, how in CURVES[args.experiment] if (x, y) == (algorithm, setting))
-        windy, optimum = how.get("windy", False), optimal_return(how.get("slip", 0.0), how.get("windy", False))
-        near = np.flatnonzero(table.mean(0) >= optimum - (not windy) - 1e-9)  # in the windy grid, steps are free
-        first = f"first at episode {near[0] * args.eval_frequency}" if len(near) else "never"
-        print(f"{algorithm}, {setting}: final return {interval(table[:, -1])}, ", end="")
-        print(f"{'at' if windy else 'within one step of'} the optimum {optimum:.2f} {first}")
-        for k, curve in enumerate(table):
-            for point, value in enumerate(curve):
-                rows.append(f"{point * args.eval_frequency},{algorithm},{setting},{args.seed + k},{value}")
-    return "\n".join([*rows, ""])
+def measure_distances(values: np.ndarray) -> np.ndarray:
+    """Figure 3, of values [curves, seeds, 121]: print how far QSS is from QSA; return results.csv's columns [rows, 3].
 
-
-def figure2(args: Args, values: dict) -> str:
-    """The rows of Figure 2's results.csv, from {(algorithm, setting): values [seeds, 121]}."""
-    rows = ["seed,row,column,qsa_value,qss_value,fraction,absolute_difference"]
-    qsa, qss = values["QSA", 0.0], values["QSS", 0.0]
-    fraction, difference = (qss - qsa) / np.maximum(abs(qsa), 0.1), abs(qss - qsa)
-    print(f"absolute fraction: mean over states {interval(abs(fraction).mean(1))}, ", end="")
-    print(f"largest {abs(fraction.mean(0)).max():.4g} (of the mean over seeds)")
-    print(f"absolute difference: mean over states {interval(difference.mean(1))}, largest {difference.max():.4g}")
-    for k in range(args.num_seeds):
-        for s, columns in enumerate(zip(qsa[k], qss[k], fraction[k], difference[k], strict=True)):
-            rows.append(",".join(map(str, (args.seed + k, *divmod(s, SIZE), *columns))))
-    return "\n".join([*rows, ""])
-
-
-def figure3(args: Args, values: dict) -> str:
-    """The rows of Figure 3's results.csv; the distance is that of the 121 values of a seed, Euclidean."""
-    rows = ["slip,seed,row,column,qsa_value,qss_value,distance"]
-    for slip in (0.0, *SLIPS, 1.0):
-        qsa, qss = values["QSA", slip], values["QSS", slip]
-        distance = np.linalg.norm(qss - qsa, axis=1)
-        moved = (np.linalg.norm((values[x, slip] - values[x, 0.0]).mean(0)) for x in ("QSA", "QSS"))
-        print(f"slip {slip}: distance of QSS from QSA {interval(distance)}; ", end="")
-        print("of the mean values from those without slip: QSA {:.2f}, QSS {:.2f}".format(*moved))
-        for k in range(args.num_seeds):
-            for s, columns in enumerate(zip(qsa[k], qss[k], strict=True)):
-                rows.append(",".join(map(str, (slip, args.seed + k, *divmod(s, SIZE), *columns, distance[k]))))
-    return "\n".join([*rows, ""])
+    The distance is that of the 121 values of a seed, Euclidean.
+    """
+    qsa = values[0::2]  # [slips, seeds, 121]
+    qss = values[1::2]
+    distance = np.linalg.norm(qss - qsa, axis=2)
+    for k, slip in enumerate((0.0, *SLIPS, 1.0)):
+        qsa_moved = np.linalg.norm((qsa[k] - qsa[0]).mean(0))
+        qss_moved = np.linalg.norm((qss[k] - qss[0]).mean(0))
+        print(
+            f"slip {slip}: distance of QSS from QSA {interval(distance[k])}; "
+            f"of the mean values from those without slip: QSA {qsa_moved:.2f}, QSS {qss_moved:.2f}"
+        )
+    same_for_all_states = np.broadcast_to(distance[:, :, None], qsa.shape)
+    return np.stack([qsa, qss, same_for_all_states], -1).reshape(-1, 3)
 
 
 def train(args: Args) -> Path:
     """Run the experiment and return the run's folder. Equal `args` give equal numbers, on any number of threads."""
-    run_dir, info = open_run(args)
-    if (run_dir / "results.csv").exists():
-        print(f"{run_dir} is complete")
-        return run_dir
+    check_args(args)
+    curves = CURVES[args.experiment]
+    returns = allocate(len(curves), args.num_seeds, len(evaluated_episodes(args)))
+    values = allocate(len(curves), args.num_seeds, GOAL + 1)
+
+    with open_run(args, args.run_dir or new_folder(f"{args.experiment}__{args.exp_name}__{args.seed}")) as run:
+        if run.is_complete():
+            return run.folder
+        run.start()
+        tables = len(curves) * args.num_seeds
+        bar = tqdm(total=tables, unit="table", file=sys.stdout, disable=not sys.stdout.isatty())
+
+        def learn(table: int) -> None:
+            curve, k = divmod(table, args.num_seeds)
+            algorithm, setting = list(curves)[curve]
+            options = curves[algorithm, setting]
+            rng = np.random.default_rng((args.seed + k, curve, 1))
+            eval_rng = np.random.default_rng((args.seed + k, curve, 2))
+            returns[curve, k], values[curve, k] = learn_table(args, algorithm, rng, eval_rng, **options)
+
+        with ThreadPoolExecutor(args.num_threads) as pool:
+            for _ in pool.map(learn, range(tables)):
+                bar.update()
+        bar.close()
+
+        if args.experiment == "figure2":
+            numbers = compare_values(values)
+        elif args.experiment == "figure3":
+            numbers = measure_distances(values)
+        else:
+            numbers = compare_returns(args, returns)
+        run.finish(numbers)
+
+    figure = args.experiment
+    if figure.startswith("figure4"):
+        figure = "figure4"
+    elif figure.startswith("appendix"):
+        figure = "appendix"
+    print(f"run folder: {run.folder}; draw it: python benchmark/{figure}.py {run.folder}")
+    return run.folder
+
+
+# ------------------------- The experiment ends here. What follows keeps a run: checks, its folder, resuming, signals.
+
+MAY_DIFFER_ON_RESUME = ("run_dir", "resume")
+LARGEST_COUNT = 10**18  # what numba's 64-bit integers hold, with room
+
+
+def check_args(args: Args) -> None:
+    """Fail, naming the argument, where a value is out of range."""
+
+    def check(name: str, valid: bool, allowed: str) -> None:
+        if not valid:
+            fail(f"--{name.replace('_', '-')} {getattr(args, name)}: must be {allowed}")
+
+    check("seed", 0 <= args.seed < 2**32, "from 0 to 2**32 - 1")
+    for name in ("num_seeds", "num_threads", "episodes", "transfer_episodes"):
+        check(name, getattr(args, name) >= 1, "at least 1")
+    for name in ("eval_frequency", "eval_episodes", "exploration_steps"):
+        check(name, getattr(args, name) >= 1, "at least 1")
+    for name in ("num_seeds", "episodes", "transfer_episodes", "eval_frequency", "eval_episodes", "exploration_steps"):
+        check(name, getattr(args, name) <= LARGEST_COUNT, "at most 10**18")
+    check("num_threads", args.num_threads <= 1_000, "at most 1,000")
+    check("learning_rate", 0 < args.learning_rate <= 1, "above 0 and at most 1")
+    for name in ("gamma", "start_e", "end_e"):
+        check(name, 0 <= getattr(args, name) <= 1, "from 0 to 1")
+    check("end_e", args.end_e <= args.start_e, "at most --start-e")
+    check("initial_value", np.isfinite(args.initial_value), "finite")
+    check("initial_value", abs(args.initial_value) <= 1e100, "from -1e100 to 1e100")  # squares must be finite, too
+    check("resume", not args.resume or args.run_dir is not None, "used with --run-dir")
+
+
+# Copied from d3g_continuous.fail
+def fail(message: str, status: int = 2) -> None:
+    """Print one line on standard error and exit: with 2 for bad input, with 1 for a run that went wrong."""
+    one_line = " ".join(message.split())
+    print(f"error: {one_line}", file=sys.stderr)
+    sys.exit(status)
+
+
+def allocate(*shape: int) -> np.ndarray:
+    """Zeros of this shape; fail where the machine's memory has no room for them."""
+    size = np.dtype(float).itemsize * math.prod(shape)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        save(json.dumps(info, indent=2) + "\n", run_dir / "args.json")
-    except OSError as error:
-        fail(f"--run-dir {run_dir}: must be a folder that can be written: {error}")
-    print(f"device: cpu, CPU threads: {args.num_threads}, run folder: {run_dir}", flush=True)
-    jobs = [(curve, args.seed + k) for curve in range(len(CURVES[args.experiment])) for k in range(args.num_seeds)]
-    bar = tqdm(total=len(jobs), unit="table", file=sys.stdout, disable=not sys.stdout.isatty())
-    returns, values = {}, {}
+        if size > memory:  # some systems promise more than they have
+            raise MemoryError(f"the results take {size:,} bytes, the machine has {memory:,}")
+        return np.zeros(shape)
+    except MemoryError as error:
+        fail(f"not enough memory for these arguments: {error}", status=1)
 
-    def do(job: tuple[int, int]):
-        curve, seed = job
-        algorithm, setting, how = CURVES[args.experiment][curve]
-        rngs = (np.random.default_rng((seed, curve, stream)) for stream in (1, 2))
-        return (algorithm, setting), *run(args, algorithm, *rngs, **how)
 
-    with ThreadPoolExecutor(args.num_threads) as pool:
-        for key, curve_returns, curve_values in pool.map(do, jobs):
-            returns.setdefault(key, []).append(curve_returns)
-            values.setdefault(key, []).append(curve_values)
-            bar.update()
-    bar.close()
-    returns, values = ({key: np.stack(rows) for key, rows in x.items()} for x in (returns, values))
-    if args.experiment in ("figure2", "figure3"):
-        text = (figure2 if args.experiment == "figure2" else figure3)(args, values)
+# Copied from d3g_continuous.new_folder
+def new_folder(name: str) -> Path:
+    """Make a folder in runs/ that did not exist, named after the experiment and the time in seconds."""
+    while True:
+        folder = Path("runs", f"{re.sub('[/:]', '_', name)}__{int(time.time())}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            time.sleep(0.1)  # another run started in the same second
+        except OSError as error:
+            fail(f"--run-dir {folder}: must be a folder that can be written: {error}")
+
+
+def describe(args: Args, folder: Path) -> dict:
+    """What args.json holds: the arguments, and what else the bits of the results depend on; here without torch."""
+    given = asdict(args)
+    given["run_dir"] = args.run_dir or str(folder)
+    versions = {name: version(name) for name in ("numba", "llvmlite", "numpy")}
+    versions["python"] = sys.version.split()[0]
+    commit = None
+    processor = None
+    try:
+        git = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        done = subprocess.run(git, cwd=Path(__file__).parent, capture_output=True, text=True)
+        commit = done.stdout.strip() or None
+        processor = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[1]
+    except (OSError, TypeError):
+        pass  # no git here, or no such file on this system: these two are for information
+    return {
+        "args": given,
+        "versions": versions,
+        "git_commit": commit,
+        "processor": processor,
+        "ld_preload": os.environ.get("LD_PRELOAD"),
+    }
+
+
+def frame_results(args: Args) -> tuple[str, list[str]]:
+    """The header of results.csv, and what each of its rows begins with, before the numbers that were measured."""
+    seeds = range(args.seed, args.seed + args.num_seeds)
+    cells = [f"{row},{column}" for row in range(SIZE) for column in range(SIZE)]
+    if args.experiment == "figure2":
+        header = "seed,row,column,qsa_value,qss_value,fraction,absolute_difference"
+        starts = [f"{seed},{cell}" for seed in seeds for cell in cells]
+    elif args.experiment == "figure3":
+        header = "slip,seed,row,column,qsa_value,qss_value,distance"
+        starts = [f"{slip},{seed},{cell}" for slip in (0.0, *SLIPS, 1.0) for seed in seeds for cell in cells]
     else:
-        text = curves(args, returns)
-    save(text, run_dir / "results.csv")
-    drawn_by = "appendix" if args.experiment.startswith("appendix") else args.experiment[:7]
-    print(f"run folder: {run_dir}; draw it: python benchmark/{drawn_by}.py {run_dir}")
-    return run_dir
+        header = "episode,algorithm,setting,seed,return"
+        starts = []
+        for algorithm, setting in CURVES[args.experiment]:
+            for seed in seeds:
+                starts += [f"{episode},{algorithm},{setting},{seed}" for episode in evaluated_episodes(args)]
+    return header, starts
+
+
+def write_results(args: Args, numbers: np.ndarray) -> str:
+    """The text of results.csv, with these numbers [rows, columns]."""
+    header, starts = frame_results(args)
+    lines = [header]
+    for start, row in zip(starts, numbers.tolist(), strict=True):
+        lines.append(",".join([start, *map(str, row)]))
+    return "\n".join(lines) + "\n"
+
+
+def check_results(args: Args, text: str) -> None:
+    """Raise ValueError unless this is the text of a results.csv of these arguments, whole and with finite numbers."""
+    header, starts = frame_results(args)
+    found, *rows = text.split("\n")
+    if found != header:
+        raise ValueError(f"its first line must be {header}")
+    if len(rows) != len(starts) + 1 or rows[-1] != "":
+        raise ValueError(f"it must have {len(starts)} whole rows")
+    for start, row in zip(starts, rows[:-1], strict=True):
+        cells = row.removeprefix(f"{start},").split(",")
+        if not row.startswith(f"{start},") or row.count(",") != header.count(","):
+            raise ValueError(f"it must have a row that begins with {start} where it has {row}")
+        if not np.isfinite([float(cell) for cell in cells]).all():
+            raise ValueError(f"its numbers must be finite, not as in {row}")
+
+
+def save(text: str, file: Path) -> None:
+    """Write to a temporary file that then replaces `file`: a kill leaves the old one or the new one, whole."""
+    partial = file.with_name("partial.tmp")
+    try:
+        partial.write_text(text)
+        os.replace(partial, file)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        fail(f"{file} cannot be written: {error}; --resume makes it once there is room", status=1)
+
+
+@contextmanager
+def open_run(args: Args, folder: Path | str) -> Iterator["Run"]:
+    """Lock the folder until the run ends or fails; fail if it is in use, or holds a run that `args` do not resume."""
+    folder = Path(folder)
+    file = folder / "args.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        read_only = file.exists() and not os.access(file, os.W_OK)  # that a run is complete can be said there, too
+        args_file = open(file, "r" if read_only else "a+")
+    except OSError as error:
+        fail(f"--run-dir {folder}: must be a folder that can be written: {error}")
+    with args_file:
+        try:
+            fcntl.flock(args_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fail(f"--run-dir {folder}: must not be in use, but another process has locked it")
+        held = [name for name in ("args.json", "results.csv") if (folder / name).exists()]
+        run = Run(args, args_file, folder)
+        try:
+            run.check_resume(args.resume, held)
+            if run.is_new and "results.csv" in held:
+                fail(f"--run-dir {folder}: must be a new folder or hold the args.json of the run to resume")
+            yield run
+        except MemoryError as error:
+            fail(f"not enough memory for these arguments: {error}", status=1)
+        except OSError as error:  # of numba's cache of compiled functions, say
+            fail(f"{folder}: the run cannot go on: {error}", status=1)
+        finally:
+            run.close()
+
+
+class Run:
+    """A run's folder: its arguments and, when it is complete, its results."""
+
+    def __init__(self, args: Args, args_file: TextIO, folder: Path):
+        self.args = args
+        self.args_file = args_file
+        self.folder = folder
+        self.description = describe(args, folder)
+        self.info = self.description  # what args.json holds
+        self.is_new = False  # whether args.json is still to be written
+
+    # Copied from d3g_continuous.Run.check_resume
+    def check_resume(self, resume: bool, held: list[str]) -> None:
+        """Fail if the folder holds a run, unless it is to be resumed with the arguments of its args.json."""
+        given = self.info["args"]
+        try:
+            self.args_file.seek(0)
+            text = self.args_file.read()
+            self.is_new = text == ""
+            if self.is_new:
+                return
+            if not resume:
+                fail(f"--run-dir {self.folder}: must not hold a run, unless with --resume, but has {', '.join(held)}")
+            self.info = json.loads(text)
+            for name in given:
+                was = self.info["args"][name]
+                if name not in MAY_DIFFER_ON_RESUME and given[name] != was:
+                    fail(f"--{name.replace('_', '-')} {given[name]}: must be {was} to resume {self.folder}")
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            fail(f"--run-dir {self.folder}: must be a new folder or hold the args.json of the run to resume: {error!r}")
+
+    def close(self) -> None:
+        """Leave nothing behind of a run that failed before it started."""
+        if self.is_new:
+            with suppress(OSError):  # an empty args.json may lie where nothing can be written
+                (self.folder / "args.json").unlink()
+                if not any(self.folder.iterdir()):
+                    self.folder.rmdir()
+        with suppress(OSError):  # what found no room on the disk is tried once more here
+            self.args_file.close()
+
+    def is_complete(self) -> bool:
+        """Whether the run has ended, with results that are whole; says so, or what is wrong with them."""
+        file = self.folder / "results.csv"
+        try:
+            check_results(self.args, file.read_text())
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError) as error:
+            print(f"{file} is damaged and is made again, which takes minutes and gives the same numbers: {error}")
+            return False
+        print(f"{self.folder} is complete")
+        return True
+
+    def start(self) -> None:
+        """Begin, at first or again; args.json then has the versions of this time, as nothing is kept of another one."""
+        info = self.description | {"args": self.info["args"]}
+        partial = self.folder / "partial.tmp"
+        try:
+            partial.touch()  # where it cannot be written, say so now and not after minutes
+            partial.unlink()
+            (self.folder / "results.csv").unlink(missing_ok=True)
+            self.args_file.truncate(0)
+            self.is_new = True
+            self.args_file.write(json.dumps(info, indent=2) + "\n")
+            self.args_file.flush()
+        except OSError as error:
+            fail(f"{self.folder} cannot be written: {error}", status=1)
+        self.is_new = False
+        print(f"device: cpu, CPU threads: {self.args.num_threads}, run folder: {self.folder}", flush=True)
+
+    def finish(self, numbers: np.ndarray) -> None:
+        """Write results.csv; the run is complete then."""
+        save(write_results(self.args, numbers), self.folder / "results.csv")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How fast each script's loop is, and what part that is of what the processor can do at these sizes.
 
     python benchmark/speed.py
-    benchmark/amd_avx512.sh python benchmark/speed.py
+    benchmark/fast_cpu.sh python benchmark/speed.py
 
 A pass is a whole turn of the loop: environment step, batch and update on HalfCheetah-v4 or in the gridworld; batch and
 update on data of InvertedPendulum-v4; an environment step with its tabular update. Achieved is passes per second times
@@ -47,6 +47,8 @@ class Args:
     """measurements of each loop, all loops in turn"""
     num_threads: int = 1
     """CPU threads"""
+    only: str = ""
+    """measure only the loops whose name has this in it"""
 
 
 def read_seconds(run_dir: str) -> list[float]:
@@ -55,7 +57,7 @@ def read_seconds(run_dir: str) -> list[float]:
         return [float(row["seconds"]) for row in csv.DictReader(file)]
 
 
-def steps(module, passes: int, folder: str = "", **how) -> float:
+def steps(passes: int, module, folder: str = "", **how) -> float:
     """Seconds for steps with updates, of a script that learns while it steps in a task; before them as many others."""
     run_dir = tempfile.mkdtemp()
     how |= {"total_timesteps": 2 * passes, "learning_starts": passes // 2, "eval_frequency": passes}
@@ -64,15 +66,39 @@ def steps(module, passes: int, folder: str = "", **how) -> float:
     return end - middle
 
 
-def rounds(module, **how) -> list[float]:
+def offline(passes: int, dataset: str, **how) -> float:
+    """Seconds for offline updates of d3g_from_obs.py."""
+    long = 10**9
+    seconds = rounds(d3g_from_obs, dataset, offline_updates=passes, inverse_updates=1, eval_frequency=long, **how)
+    return seconds[0]
+
+
+def inverse_dynamics(passes: int, dataset: str, **how) -> float:
+    """Seconds for updates of the inverse dynamics of d3g_from_obs.py."""
+    seconds = rounds(d3g_from_obs, dataset, offline_updates=1, inverse_updates=passes, **how)
+    return seconds[2] - seconds[1]
+
+
+def cloning(passes: int, dataset: str, **how) -> float:
+    """Seconds for updates of the policy of bco_baseline.py."""
+    seconds = rounds(bco_baseline, dataset, policy_updates=passes, inverse_updates=1, **how)
+    return seconds[2] - seconds[1]
+
+
+def rounds(module, dataset: str, **how) -> list[float]:
     """Seconds before the first, the second and the third evaluation of a script that learns from a data set."""
     run_dir = tempfile.mkdtemp()
-    module.train(module.Args(dataset_size=10_000, rounds=3, steps_per_round=1, eval_episodes=1, run_dir=run_dir, **how))
+    args = module.Args(dataset=dataset, rounds=3, steps_per_round=1, eval_episodes=1, run_dir=run_dir, **how)
+    module.train(args)
     return read_seconds(run_dir)
 
 
 def tabular(passes: int, qss: bool) -> float:
-    """Seconds for steps with tabular updates, all of episodes that end at the time limit, since nothing is learned."""
+    """Seconds for as many steps with tabular updates, measured over 1,000 times as many.
+
+    All are of episodes that end at the time limit, since nothing is learned.
+    """
+    passes *= 1000
     n, limit = tabular_qss.NUM_STATES, tabular_qss.TIME_LIMIT
     Q, moves = np.zeros((n, n if qss else 4)), np.arange(4)
     sets = (*tabular_qss.known_actions(4, False, False), False) if qss else ()
@@ -81,7 +107,7 @@ def tabular(passes: int, qss: bool) -> float:
     for episodes in (1, -(-passes // limit)):  # the first one compiles
         started = time.perf_counter()
         learn(Q, *sets, moves, 0, 0.0, 0, episodes, episodes + 1, 0, 0.0, 0.99, 0.0, 0.0, 1, *rngs)
-    return (time.perf_counter() - started) * passes / (episodes * limit)
+    return (time.perf_counter() - started) / (episodes * limit) * passes / 1000
 
 
 def stable_baselines3(passes: int) -> float:
@@ -113,85 +139,104 @@ def gflops(passes: int = 2000) -> float:
     return passes * 2 * 256**3 / (time.perf_counter() - started) / 1e9
 
 
-def mflop(cls: type, method: str, loop: Callable[[int], float]) -> float:
-    """Floating-point operations of one call of an agent's update, averaged over an even number of calls, in 1e6."""
-    update, counts = getattr(cls, method), []
+@dataclass
+class Loop:
+    """A loop to measure: `measure(passes, **how)` gives seconds; an update is `method` of the agent's class."""
 
-    def counted(agent, batch):
-        with FlopCounterMode(display=False) as counter:
-            update(agent, batch)
-        counts.append(counter.get_total_flops() / 1e6)
+    name: str
+    measure: Callable[..., float]
+    how: dict
+    agent: type | None = None
+    method: str = "update"
 
-    setattr(cls, method, counted)
-    loop(4)
-    setattr(cls, method, update)
-    return float(np.mean(counts[: len(counts) // 2 * 2]))
+    def seconds(self, passes: int) -> float:
+        """Seconds for that many passes."""
+        return self.measure(passes, **self.how)
+
+    def mflop(self) -> float:
+        """Floating-point operations of one update, averaged over an even number of them, in 1e6."""
+        update = getattr(self.agent, self.method)
+        counts = []
+
+        def counted(agent, batch):
+            with FlopCounterMode(display=False) as counter:
+                update(agent, batch)
+            counts.append(counter.get_total_flops() / 1e6)
+
+        setattr(self.agent, self.method, counted)
+        self.seconds(4)
+        setattr(self.agent, self.method, update)
+        return float(np.mean(counts[: len(counts) // 2 * 2]))
+
+
+def all_loops(num_threads: int, dataset: str) -> list[Loop]:
+    """The loops of all scripts; those that learn from observations use the data set."""
+    here = {"num_threads": num_threads, "cuda": False}
+    data = here | {"dataset": dataset}
+    cheetah = here | {"env_id": "HalfCheetah-v4", "eval_episodes": 1}
+    d3g = cheetah | {"module": d3g_continuous}
+    td3 = cheetah | {"module": td3_baseline}
+    grid = here | {"module": d3g_gridworld, "num_seeds": 1}
+    with_cycle = grid | {"variants": ("d3g",), "folder": "d3g/seed1"}
+    no_cycle = grid | {"variants": ("d3g_no_cycle",), "folder": "d3g_no_cycle/seed1"}
+    return [
+        Loop("tabular_qss.py: QSA", tabular, {"qss": False}),
+        Loop("tabular_qss.py: QSS", tabular, {"qss": True}),
+        Loop("d3g_gridworld.py: D3G", steps, with_cycle, d3g_gridworld.D3G),
+        Loop("d3g_gridworld.py: D3G\u207b", steps, no_cycle, d3g_gridworld.D3G),
+        Loop("d3g_continuous.py: D3G", steps, d3g, d3g_continuous.D3G),
+        Loop("d3g_continuous.py: D3G\u207b", steps, d3g | {"cycle": False}, d3g_continuous.D3G),
+        Loop("d3g_continuous.py: D3G\u207a", steps, d3g | {"standardize": True}, d3g_continuous.D3G),
+        Loop("td3_baseline.py: TD3", steps, td3, td3_baseline.TD3),
+        Loop("td3_baseline.py: DDPG", steps, td3 | {"algorithm": "ddpg"}, td3_baseline.TD3),
+        Loop("d3g_from_obs.py: offline", offline, data, d3g_from_obs.D3G),
+        Loop("d3g_from_obs.py: offline, D3G\u207a", offline, data | {"standardize": True}, d3g_from_obs.D3G),
+        Loop("d3g_from_obs.py: inverse dynamics", inverse_dynamics, data, d3g_from_obs.D3G, "update_inverse_dynamics"),
+        Loop("bco_baseline.py: policy", cloning, data, bco_baseline.BCO, "update_policy"),
+    ]
 
 
 def main(args: Args) -> None:
     """Measure each loop `repeats` times, all loops in turn, and print the table."""
     for name, x in vars(args).items():
-        if x < 1:
+        if name != "only" and x < 1:
             fail(f"--{name.replace('_', '-')} {x}: must be at least 1")
     torch.set_num_threads(args.num_threads)
-    here = {"num_threads": args.num_threads, "cuda": False}
-    cheetah = here | {"env_id": "HalfCheetah-v4", "eval_episodes": 1}
-    grid = [here | {"num_seeds": 1, "variants": (v,), "folder": f"{v}/seed1"} for v in ("d3g", "d3g_no_cycle")]
-    long, td3 = 10**9, "td3_baseline.py: TD3"
-    loops = {  # its name: the update's class and method, and what measures it
-        "tabular_qss.py: QSA": (None, lambda n: tabular(1000 * n, qss=False) / 1000),
-        "tabular_qss.py: QSS": (None, lambda n: tabular(1000 * n, qss=True) / 1000),
-        "d3g_gridworld.py: D3G": ((d3g_gridworld.D3G, "update"), lambda n: steps(d3g_gridworld, n, **grid[0])),
-        "d3g_gridworld.py: D3G\u207b": ((d3g_gridworld.D3G, "update"), lambda n: steps(d3g_gridworld, n, **grid[1])),
-        "d3g_continuous.py: D3G": ((d3g_continuous.D3G, "update"), lambda n: steps(d3g_continuous, n, **cheetah)),
-        "d3g_continuous.py: D3G\u207b": (
-            (d3g_continuous.D3G, "update"),
-            lambda n: steps(d3g_continuous, n, cycle=False, **cheetah),
-        ),
-        td3: ((td3_baseline.TD3, "update"), lambda n: steps(td3_baseline, n, **cheetah)),
-        "td3_baseline.py: DDPG": (
-            (td3_baseline.TD3, "update"),
-            lambda n: steps(td3_baseline, n, algorithm="ddpg", **cheetah),
-        ),
-        "d3g_from_obs.py: offline": (
-            (d3g_from_obs.D3G, "update"),
-            lambda n: rounds(d3g_from_obs, offline_updates=n, inverse_updates=1, eval_frequency=long, **here)[0],
-        ),
-        "d3g_from_obs.py: inverse dynamics": (
-            (d3g_from_obs.D3G, "update_inverse_dynamics"),
-            lambda n: np.diff(rounds(d3g_from_obs, offline_updates=1, inverse_updates=n, **here))[1],
-        ),
-        "bco_baseline.py: policy": (
-            (bco_baseline.BCO, "update_policy"),
-            lambda n: np.diff(rounds(bco_baseline, policy_updates=n, inverse_updates=1, **here))[1],
-        ),
-    }
     theirs = find_spec("stable_baselines3") is not None
-    rates, reached = {name: [] for name in loops}, {name: [] for name in loops}
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        tempfile.tempdir = folder  # the runs' folders and the data set go there too
+        tempfile.tempdir = folder  # the runs' folders go there too
+        dataset = f"{folder}/data.npz"
+        loops = [loop for loop in all_loops(args.num_threads, dataset) if args.only in loop.name]
+        if not loops:
+            fail(f"--only {args.only}: must be part of the name of a loop")
         silent = contextlib.redirect_stdout(open(os.devnull, "w"))  # noqa: SIM115
         with silent:
-            costs = {name: mflop(*update, loop) for name, (update, loop) in loops.items() if update}
+            d3g_from_obs.train(d3g_from_obs.Args(collect=dataset, dataset_size=10_000))
+            costs = {loop.name: loop.mflop() for loop in loops if loop.agent}
+        rates = {loop.name: [] for loop in loops}
+        reached = {loop.name: [] for loop in loops}
         for k in range(args.repeats):
-            for name, (_, loop) in loops.items():
-                print(f"repeat {k + 1}/{args.repeats}: {name}", file=sys.stderr)
+            for loop in loops:
+                print(f"repeat {k + 1}/{args.repeats}: {loop.name}", file=sys.stderr)
                 before = gflops()
                 with silent:
-                    rates[name].append(args.passes / loop(args.passes))
-                reached[name].append((before + gflops()) / 2)
-                if name == td3 and theirs:
+                    rates[loop.name].append(args.passes / loop.seconds(args.passes))
+                reached[loop.name].append((before + gflops()) / 2)
+                if loop.name == "td3_baseline.py: TD3" and theirs:
                     rates.setdefault("Stable-Baselines3: TD3", []).append(args.passes / stable_baselines3(args.passes))
     print(f"PyTorch {torch.__version__}, threads: {args.num_threads}, LD_PRELOAD: {os.environ.get('LD_PRELOAD', '')}")
     print("| loop | passes per second | MFLOP per update | `F.linear` GFLOP/s | achieved / reachable |")
     print("|---|---|---|---|---|")
-    for name, rate in rates.items():
-        rate, cost = float(np.median(rate)), costs.get(name)
-        linear = float(np.median(reached[name])) if cost else None
-        cells = [f"{cost:.1f}", f"{linear:.0f}", f"{rate * cost / 1000 / linear:.2f}"] if cost else ["", "", ""]
+    for name, measured in rates.items():
+        rate = float(np.median(measured))
+        cells = ["", "", ""]
+        if name in costs:
+            linear = float(np.median(reached[name]))
+            achieved = rate * costs[name] / 1000
+            cells = [f"{costs[name]:.1f}", f"{linear:.0f}", f"{achieved / linear:.2f}"]
         print(f"| {name} | {rate:,.1f} | {' | '.join(cells)} |")
-    if theirs:
-        ratios = np.divide(rates[td3], rates["Stable-Baselines3: TD3"])
+    if theirs and "td3_baseline.py: TD3" in rates:
+        ratios = np.divide(rates["td3_baseline.py: TD3"], rates["Stable-Baselines3: TD3"])
         print(f"TD3, ours / Stable-Baselines3: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
 
 

@@ -2,12 +2,18 @@
 
 import csv
 import json
+import os
+import re
+import resource
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import imageio.v3 as imageio
 import numpy as np
@@ -107,7 +113,7 @@ def test_tables_converge_to_value_iteration(explored):
 @pytest.mark.parametrize("algorithm", ["QSA", "QSS"])
 def test_values_of_a_full_run_are_optimal(algorithm):
     """The paper's settings: max_a Q(s, a), max_s' Q(s, s') and V*(s) agree to 1e-3 in every state (Theorem 2.2.1)."""
-    returns, values = tabular_qss.run(Args(), algorithm, *rngs())
+    returns, values = tabular_qss.learn_table(Args(), algorithm, *rngs())
     V = value_iteration()
     np.testing.assert_allclose(values[:-1], [V[place] for place in GRID[:-1]], atol=1e-3)
     assert values[-1] == 0.001
@@ -127,8 +133,8 @@ def test_full_slip(gamma, alpha, mean, largest):
     """With only random moves, QSA learns the value of the random walk, QSS still the deterministic optimum."""
     walk, V = random_walk(gamma), value_iteration(gamma)
     args = Args(learning_rate=alpha, gamma=gamma)
-    _, qsa = tabular_qss.run(args, "QSA", *rngs(), slip=1.0)
-    _, qss = tabular_qss.run(args, "QSS", *rngs(), slip=1.0)
+    _, qsa = tabular_qss.learn_table(args, "QSA", *rngs(), slip=1.0)
+    _, qss = tabular_qss.learn_table(args, "QSS", *rngs(), slip=1.0)
     assert abs(qsa - walk)[:-1].mean() < mean
     assert abs(qsa - walk)[:-1].max() < largest
     np.testing.assert_allclose(qss[:-1], [V[place] for place in GRID[:-1]], atol=1e-3)
@@ -326,9 +332,9 @@ def test_inverse_dynamics_learned():
 
 def test_nothing_is_carried_from_seed_to_seed():
     args = Args(experiment="figure4c", episodes=300, eval_frequency=100)
-    first = tabular_qss.run(args, "QSS", *rngs(3), num_actions=40, learned=True)
-    tabular_qss.run(args, "QSS", *rngs(4), num_actions=40, learned=True)
-    again = tabular_qss.run(args, "QSS", *rngs(3), num_actions=40, learned=True)
+    first = tabular_qss.learn_table(args, "QSS", *rngs(3), num_actions=40, learned=True)
+    tabular_qss.learn_table(args, "QSS", *rngs(4), num_actions=40, learned=True)
+    again = tabular_qss.learn_table(args, "QSS", *rngs(3), num_actions=40, learned=True)
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -337,8 +343,8 @@ def test_nothing_is_carried_from_seed_to_seed():
 def test_transfer_keeps_the_table_alone(algorithm):
     """After relabelling: the old table, epsilon from the start again, an empty inverse dynamics, actions 3 - k."""
     args = Args(experiment="figure4d", episodes=400, transfer_episodes=100, exploration_steps=2000)
-    returns, values = tabular_qss.run(args, algorithm, *rngs(), learned=True, labels="transfer")
-    scratch, _ = tabular_qss.run(args, algorithm, *rngs(), learned=True, labels="scratch")
+    returns, values = tabular_qss.learn_table(args, algorithm, *rngs(), learned=True, labels="transfer")
+    scratch, _ = tabular_qss.learn_table(args, algorithm, *rngs(), learned=True, labels="scratch")
 
     generators = rngs()
     Q = np.full((NUM_STATES, 4 if algorithm == "QSA" else NUM_STATES), 0.001)
@@ -383,10 +389,10 @@ def test_windy_cliff_by_counting():
 def test_windy_cliff_learned():
     """QSA leaves the bottom row, for its ceiling of 0.5; QSS trusts the wind; the cell below is worth 0."""
     args = Args(experiment="appendix_windy", eval_episodes=1000)
-    qsa, values = tabular_qss.run(args, "QSA", *rngs(), windy=True)
+    qsa, values = tabular_qss.learn_table(args, "QSA", *rngs(), windy=True)
     assert np.mean(qsa[-10:]) == pytest.approx(0.5, abs=0.02)
     assert values[110] == pytest.approx(0.5 * 0.99**11, abs=0.1)
-    qss, _ = tabular_qss.run(args, "QSS", *rngs(), windy=True)
+    qss, _ = tabular_qss.learn_table(args, "QSS", *rngs(), windy=True)
     assert np.mean(qss[-10:]) < 0.2
 
     Q = np.full((NUM_STATES, NUM_STATES), 0.001)
@@ -418,8 +424,8 @@ def test_evaluation_leaves_epsilon_and_tables_alone(algorithm):
     often = Args(experiment="figure4a", episodes=300, eval_frequency=1, eval_episodes=3)
     seldom = Args(experiment="figure4a", episodes=300, eval_frequency=300, eval_episodes=1)
     options = {"num_actions": 40, "slip": 0.2, "learned": True}
-    many, values = tabular_qss.run(often, algorithm, *rngs(), **options)
-    two, same_values = tabular_qss.run(seldom, algorithm, *rngs(), **options)
+    many, values = tabular_qss.learn_table(often, algorithm, *rngs(), **options)
+    two, same_values = tabular_qss.learn_table(seldom, algorithm, *rngs(), **options)
     np.testing.assert_array_equal(values, same_values)
     assert (len(many), len(two)) == (301, 2)
 
@@ -494,13 +500,14 @@ def experiments(tmp_path_factory):
     root = tmp_path_factory.mktemp("experiments")
     commands = {}
     for figure in FIGURES:
-        printed = subprocess.run([ROOT / "benchmark" / f"{figure}.sh", "--seed", "4"], capture_output=True, text=True)
+        command = [ROOT / "benchmark" / f"{figure}.sh", "--num-seeds", "2"]
+        printed = subprocess.run(command, capture_output=True, text=True)
         for line in printed.stdout.splitlines():
             python, script, option, experiment, *rest = line.split()
             assert (python, script, option) == ("python", "tabular_qss.py", "--experiment")
             assert rest[0] == "--run-dir"
-            assert rest[2:] == ["--resume", "--seed", "4"]
-            small = ["--num-seeds", 2, *SMALL[experiment][0]]
+            assert rest[2:] == ["--resume", "--num-seeds", "2"]
+            small = ["--seed", 4, *SMALL[experiment][0]]
             commands[experiment] = [sys.executable, ROOT / script, option, experiment, *rest, *map(str, small)]
     assert list(commands) == list(SMALL)
 
@@ -524,10 +531,12 @@ def test_experiment_as_a_process(experiment, experiments):
     run_dir = Path(run_dir)
     assert {p.name for p in run_dir.iterdir()} - {"figure2.png", "figure3.png"} == {"args.json", "results.csv"}
     info = json.loads((run_dir / "args.json").read_text())
-    assert list(info) == ["args", "versions", "git_commit"]
+    assert list(info) == ["args", "versions", "git_commit", "processor", "ld_preload"]
     assert info["args"]["experiment"] == experiment
     assert (info["args"]["seed"], info["args"]["num_seeds"]) == (4, 2)
-    assert info["versions"].keys() == {"torch", "gymnasium", "mujoco", "numpy", "numba", "python"}
+    packages = {name: version(name) for name in ("numba", "llvmlite", "numpy")}
+    assert info["versions"] == packages | {"python": sys.version.split()[0]}
+    assert info["ld_preload"] == os.environ.get("LD_PRELOAD")
     rows = read(run_dir)
     assert len(rows) + 1 == SMALL[experiment][1]
     assert {int(row["seed"]) for row in rows} == {4, 5}
@@ -539,11 +548,11 @@ def test_experiment_as_a_process(experiment, experiments):
     if "return" in rows[0]:
         assert list(rows[0]) == ["episode", "algorithm", "setting", "seed", "return"]
         args = Args(**info["args"])
-        for curve, (algorithm, setting, how) in enumerate(tabular_qss.CURVES[experiment]):
+        for curve, ((algorithm, setting), how) in enumerate(tabular_qss.CURVES[experiment].items()):
             mine = [row for row in rows if (row["algorithm"], row["setting"]) == (algorithm, str(setting))]
             for seed in (4, 5):
                 generators = (np.random.default_rng((seed, curve, stream)) for stream in (1, 2))
-                returns, _ = tabular_qss.run(args, algorithm, *generators, **how)
+                returns, _ = tabular_qss.learn_table(args, algorithm, *generators, **how)
                 assert [float(row["return"]) for row in mine if int(row["seed"]) == seed] == returns.tolist()
                 episodes = [int(row["episode"]) for row in mine if int(row["seed"]) == seed]
                 assert episodes == [args.eval_frequency * k for k in range(len(returns))]
@@ -580,9 +589,10 @@ def test_figure_from_small_runs(figure, experiments):
 def test_summary_says_when_a_curve_comes_near_the_optimum(capsys):
     """The first episode at which the mean over seeds is within one step of -18."""
     returns = np.array([[-500.0, -20, -18, -18], [-500, -18.5, -19, -18]])
-    args = Args(experiment="figure4b", num_seeds=2)
-    text = tabular_qss.curves(args, {("QSS", 4): returns, ("QSS", 40): returns - 2})
-    assert capsys.readouterr().out.splitlines() == [
+    args = Args(experiment="figure4b", num_seeds=2, episodes=3000)
+    numbers = tabular_qss.compare_returns(args, np.stack([returns, returns - 2, returns]))
+    text = tabular_qss.write_results(args, numbers)
+    assert capsys.readouterr().out.splitlines()[:2] == [
         "QSS, 4: final return -18 [-18, -18], within one step of the optimum -18.00 first at episode 2000",
         "QSS, 40: final return -20 [-20, -20], within one step of the optimum -18.00 never",
     ]
@@ -654,6 +664,247 @@ def test_resume(tmp_path, capsys):
     assert {p.name: p.read_bytes() for p in run_dir.iterdir()} == {name: x for name, (x, _) in before.items()}
 
 
+DAMAGES = {
+    "empty": lambda text: "",
+    "cut": lambda text: text[:-3],
+    "another header": lambda text: text.replace("episode", "step", 1),
+    "a row too few": lambda text: text[: text.rindex("\n", 0, -1) + 1],
+    "a row too many": lambda text: text + text.splitlines()[-1] + "\n",
+    "another seed": lambda text: re.sub(r",3,(\S+\n)$", r",4,\1", text),
+    "a cell too many": lambda text: text[:-1] + ",0.0\n",
+    "text": lambda text: text[: text.rindex(",") + 1] + "none\n",
+    "nan": lambda text: text[: text.rindex(",") + 1] + "nan\n",
+    "infinite": lambda text: text[: text.rindex(",") + 1] + "-inf\n",
+    "no text at all": lambda text: b"\xff\xfe",
+}
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory):
+    """The folder of a small run, and what its files hold."""
+    run_dir = tabular_qss.train(small(tmp_path_factory.mktemp("complete") / "run"))
+    return run_dir, contents(run_dir)
+
+
+def contents(run_dir):
+    return {p.name: p.read_bytes() for p in run_dir.iterdir()}
+
+
+@pytest.mark.parametrize("what", DAMAGES)
+def test_damaged_results_are_made_again(what, complete, capsys):
+    run_dir, before = complete
+    damaged = DAMAGES[what]((run_dir / "results.csv").read_text())
+    (run_dir / "results.csv").write_bytes(damaged if isinstance(damaged, bytes) else damaged.encode())
+    assert (run_dir / "results.csv").read_bytes() != before["results.csv"]
+    tabular_qss.train(small(run_dir, resume=True))
+    said, device = capsys.readouterr().out.splitlines()[:2]
+    assert said.startswith(f"{run_dir / 'results.csv'} is damaged and is made again, which takes minutes and gives ")
+    assert device.startswith("device: cpu")
+    assert (run_dir / "results.csv").read_bytes() == before["results.csv"]
+    assert contents(run_dir).keys() == before.keys()
+
+
+@pytest.mark.parametrize("experiment", ["figure2", "figure3", "figure4d"])
+def test_results_are_looked_at_by_their_own_experiment(experiment):
+    """What is written counts as whole, and not for one seed more or for another experiment."""
+    options = {"num_seeds": 2, "episodes": 100, "transfer_episodes": 20}
+    args = Args(experiment=experiment, **options)
+    header, starts = tabular_qss.frame_results(args)
+    text = tabular_qss.write_results(args, np.full((len(starts), header.count(",") - starts[0].count(",")), 0.5))
+    tabular_qss.check_results(args, text)
+    for other in (Args(experiment=experiment, **options | {"num_seeds": 3}), Args(experiment="figure4a", **options)):
+        with pytest.raises(ValueError, match="^it(s first line)? must"):
+            tabular_qss.check_results(other, text)
+
+
+def test_a_run_begun_again_says_by_what(complete, capsys):
+    """args.json of a run that ended without results is of the time when these are made."""
+    run_dir, before = complete
+    (run_dir / "results.csv").unlink()
+    info = json.loads(before["args.json"])
+    info["versions"]["numba"] = "0.1"
+    (run_dir / "args.json").write_text(json.dumps(info | {"more": "x" * 1000}))
+    tabular_qss.train(small(run_dir, resume=True))
+    assert json.loads((run_dir / "args.json").read_text())["versions"] == {
+        **info["versions"],
+        "numba": version("numba"),
+    }
+    assert (run_dir / "results.csv").read_bytes() == before["results.csv"]
+
+
+def test_zero_has_one_sign(tmp_path):
+    """-0.0 equals 0.0 where arguments are compared, so it has to give the same bytes."""
+    one, two = (small(tmp_path / str(x), experiment="figure2", num_seeds=1, initial_value=x) for x in (0.0, -0.0))
+    files = [tabular_qss.train(args) / "results.csv" for args in (one, two)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_new_run_gets_a_folder_of_its_own(tmp_path, monkeypatch):
+    """Two runs of the same second, the second of which waits for the next one."""
+    monkeypatch.chdir(tmp_path)
+    times = iter([100.2, 100.7, 100.9, 101.1])
+    slept = []
+    monkeypatch.setattr(tabular_qss, "time", SimpleNamespace(time=lambda: next(times), sleep=slept.append))
+    for second in (100, 101):
+        args = Args(experiment="figure4b", num_seeds=1, episodes=10, seed=7, exp_name="a/b:c")
+        assert tabular_qss.train(args) == Path("runs", f"figure4b__a_b_c__7__{second}")
+        assert contents(Path("runs", f"figure4b__a_b_c__7__{second}")).keys() == {"args.json", "results.csv"}
+    assert len(slept) == 2
+
+
+def test_a_folder_is_locked_by_the_process_that_uses_it(tmp_path):
+    run_dir = tmp_path / "run"
+    command = [sys.executable, ROOT / "tabular_qss.py", "--experiment", "figure4a", "--run-dir", run_dir, "--resume"]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert first.stdout.readline().startswith("device: cpu")
+        before = contents(run_dir)
+        second = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert (second.returncode, second.stdout) == (2, "")
+        assert second.stderr == f"error: --run-dir {run_dir}: must not be in use, but another process has locked it\n"
+        assert first.poll() is None
+        assert contents(run_dir) == before
+    finally:
+        first.kill()
+        first.communicate()
+    third = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert third.stdout.readline().startswith("device: cpu"), "a lock that its process left behind"
+    third.kill()
+    third.communicate()
+
+
+@contextmanager
+def small_disk(folder, pages):
+    """A disk with room for so many files of a page: a small file system where one can be mounted, else a limit on how
+    large a file may get."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={max(pages, 1) * 4096}", "none", folder]
+    if os.geteuid() == 0 and subprocess.run(mount, capture_output=True).returncode == 0:
+        try:
+            if pages == 0:
+                (folder / "filling").write_bytes(bytes(4096))
+            yield "[Errno 28] No space left on device"
+        finally:
+            subprocess.run(["umount", folder], check=True)
+    else:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (pages * 4096, limits[1]))
+        try:
+            yield "[Errno 27] File too large"
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_full_disk(tmp_path, capsys):
+    """No room for args.json: nothing is left. No room for the results: args.json stays."""
+    disk = tmp_path / "disk"
+    args = {"experiment": "figure2", "episodes": 10, "num_seeds": 2}
+    tabular_qss.train(Args(**args, run_dir=str(tmp_path / "before")))  # compiles what is to be compiled
+    capsys.readouterr()
+    with small_disk(disk, pages=0) as reason:
+        run_dir = disk / "run"
+        error = refused(capsys, status=1, **args, run_dir=str(run_dir))
+        assert error == f"error: {run_dir} cannot be written: {reason}\n"
+        assert not run_dir.exists()
+    (disk / "filling").unlink(missing_ok=True)
+    disk.rmdir()
+    with small_disk(disk, pages=1) as reason:
+        with pytest.raises(SystemExit) as stop:
+            tabular_qss.train(Args(**args, run_dir=str(run_dir)))
+        out, error = capsys.readouterr()
+        assert stop.value.code == 1
+        assert "draw it" not in out
+        expected = (
+            f"error: {run_dir / 'results.csv'} cannot be written: {reason}; --resume makes it once there is room\n"
+        )
+        assert error == expected
+        assert contents(run_dir).keys() == {"args.json"}
+
+
+def test_a_folder_that_can_only_be_read(complete, tmp_path, capsys):
+    """A complete run in it is one; of another one the disk's own words are shown."""
+    files = complete[1]
+    disk = tmp_path / "disk"
+    for name in ("complete", "incomplete"):
+        (disk / name).mkdir(parents=True)
+    root = os.geteuid() == 0
+    mount = ["mount", "-t", "tmpfs", "none", disk]
+    mounted = root and subprocess.run(mount, capture_output=True).returncode == 0
+    try:
+        for name in ("complete", "incomplete"):
+            (disk / name).mkdir(exist_ok=True)
+            for file, content in files.items():
+                (disk / name / file).write_bytes(content)
+                (disk / name / file).chmod(0o444)
+        (disk / "incomplete" / "results.csv").unlink()
+        for folder in (disk / "complete", disk / "incomplete", disk):
+            folder.chmod(0o555)
+        if mounted:
+            subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        capsys.readouterr()
+        tabular_qss.train(small(disk / "complete", resume=True))
+        assert capsys.readouterr().out == f"{disk / 'complete'} is complete\n"
+        assert contents(disk / "complete") == files
+        if mounted or not root:  # nothing else holds root back
+            reason = "[Errno 30] Read-only file system" if mounted else "[Errno 13] Permission denied"
+            error = refused(capsys, status=1, **vars(small(disk / "incomplete", resume=True)))
+            assert error.startswith(f"error: {disk / 'incomplete'} cannot be written: {reason}")
+            error = refused(capsys, **vars(small(disk / "new")))
+            assert error.startswith(f"error: --run-dir {disk / 'new'}: must be a folder that can be written: {reason}")
+    finally:
+        if mounted:
+            subprocess.run(["umount", disk], check=True)
+        for folder in (disk, disk / "complete", disk / "incomplete"):
+            folder.chmod(0o755)
+
+
+def test_a_folder_is_tried_before_learning(tmp_path, monkeypatch, capsys):
+    """Where the results will have no place, that is said before the minutes that they take."""
+    (tmp_path / "run" / "partial.tmp").mkdir(parents=True)
+    monkeypatch.setattr(tabular_qss, "learn_table", None)
+    error = refused(capsys, status=1, **vars(small(tmp_path / "run")))
+    assert error.startswith(f"error: {tmp_path / 'run'} cannot be written: ")
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["partial.tmp"]
+
+
+def test_an_error_of_the_disk_while_learning(tmp_path, monkeypatch, capsys):
+    """As when numba's cache of compiled functions cannot be written."""
+
+    def fails(*args, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tabular_qss, "learn_table", fails)
+    with pytest.raises(SystemExit) as stop:
+        tabular_qss.train(small(tmp_path / "run"))
+    assert stop.value.code == 1
+    expected = f"error: {tmp_path / 'run'}: the run cannot go on: [Errno 28] No space left on device\n"
+    assert capsys.readouterr().err == expected
+    assert contents(tmp_path / "run").keys() == {"args.json"}
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"num_seeds": 2147483648},
+        {"episodes": 10**18, "eval_frequency": 1},
+        {"experiment": "figure4d", "transfer_episodes": 10**18},
+    ],
+)
+def test_counts_beyond_memory(args, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert refused(capsys, status=1, **args).startswith("error: not enough memory for these arguments: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_that_is_not_given(tmp_path, monkeypatch, capsys):
+    """The machine has as much, but the process does not get it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tabular_qss.os, "sysconf", lambda name: 2**40)
+    error = refused(capsys, status=1, num_seeds=2**45)
+    assert error.startswith("error: not enough memory for these arguments: Unable to allocate ")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, -2), (signal.SIGTERM, -15)])
 def test_signals_stop_at_once_and_leave_no_results(signum, status, tmp_path):
     command = [sys.executable, ROOT / "tabular_qss.py", "--experiment", "figure4a", "--run-dir", tmp_path / "run"]
@@ -666,10 +917,10 @@ def test_signals_stop_at_once_and_leave_no_results(signum, status, tmp_path):
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["args.json"]
 
 
-def refused(capsys, **args):
+def refused(capsys, status=2, **args):
     with pytest.raises(SystemExit) as stop:
         tabular_qss.train(Args(**args))
-    assert stop.value.code == 2
+    assert stop.value.code == status
     out, err = capsys.readouterr()
     assert out == ""
     assert err.count("\n") == 1
@@ -687,6 +938,9 @@ AT_LEAST_1 = ["num_seeds", "num_threads", "episodes", "transfer_episodes", "eval
     + [("learning_rate", value, "above 0 and at most 1") for value in (0.0, 1.1, NAN)]
     + [(name, value, "from 0 to 1") for name in ("gamma", "start_e", "end_e") for value in (-0.1, 1.1, NAN)]
     + [("initial_value", value, "finite") for value in (NAN, float("inf"))]
+    + [("initial_value", value, "from -1e100 to 1e100") for value in (1e101, -1e101)]
+    + [(name, 10**18 + 1, "at most 10**18") for name in AT_LEAST_1 if name != "num_threads"]
+    + [("exploration_steps", 10**30, "at most 10**18"), ("num_threads", 1001, "at most 1,000")]
     + [("resume", True, "used with --run-dir")],
 )
 def test_values_out_of_range(name, value, allowed, capsys):
@@ -706,9 +960,16 @@ def test_run_folders_that_cannot_be_used(tmp_path, capsys):
     assert refused(capsys, **args) == held
     differs = f"error: --gamma 0.9: must be 0.99 to resume {run_dir}\n"
     assert refused(capsys, **args | {"gamma": 0.9, "resume": True}) == differs
+    several = {"end_e": 0.2, "learning_rate": 0.1, "episodes": 50, "gamma": 0.9}
+    differs = f"error: --episodes 50: must be 100 to resume {run_dir}\n"  # the first one in the order of Args
+    assert refused(capsys, **args | several | {"resume": True}) == differs
     assert {p.name: p.read_bytes() for p in run_dir.iterdir()} == before
     (run_dir / "args.json").write_text("{")
     assert "must be a new folder or hold the args.json" in refused(capsys, **args | {"resume": True})
+    (run_dir / "args.json").unlink()
+    for resume in (False, True):  # results without their arguments
+        assert "must be a new folder or hold the args.json" in refused(capsys, **args | {"resume": resume})
+        assert contents(run_dir) == {"results.csv": before["results.csv"]}
     (tmp_path / "file").write_text("")
     assert "must be a folder that can be written: " in refused(capsys, **args | {"run_dir": str(tmp_path / "file")})
 
@@ -734,5 +995,17 @@ def test_help_describes_every_argument(capsys):
     with pytest.raises(SystemExit):
         tyro.cli(Args, args=["--help"])
     text = " ".join(capsys.readouterr().out.replace("\u2502", " ").split())
+    source = (ROOT / "tabular_qss.py").read_text()
     for name in vars(Args()):
         assert f"--{name.replace('_', '-')}" in text
+        (described,) = re.findall(rf"^    {name}: .*?  # (.*)$", source, re.M)
+        assert described in text
+
+
+def test_importing_has_no_effect(tmp_path):
+    """Nor does it bring torch, which the script's header does not name."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import signal; import tabular_qss; "
+    code += "print(signal.getsignal(signal.SIGINT) is signal.default_int_handler, 'torch' in sys.modules)"
+    child = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert (child.stdout, child.stderr) == ("True False\n", "")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,158 @@
+"""How good a plan the offline phase of d3g_from_obs.py has learned, update for update, without any online rounds.
+
+    python benchmark/plan_quality.py --dataset datasets/InvertedPendulum-v4__random1.npz --seed 1 --output plans.csv
+
+The agent learns as in a run of d3g_from_obs.py of the same arguments, number for number. Every `--frequency` updates it
+acts with an exact inverse dynamics in place of a learned one: in the simulator's present state many actions are tried
+for one step, and the one is taken whose next state is nearest to the proposal, each component in units of sigma, the
+standard deviation of s' - s over the data. A row of the CSV file is the mean return of episodes from the same few
+starts, and the return of each, for the proposal and for a slow average of its weights.
+"""
+
+import copy
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+import torch
+import tyro
+from drawing import fail
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+import d3g_from_obs
+
+WHOLE_STATE = mujoco.mjtState.mjSTATE_INTEGRATION  # all that determines what the simulator does next
+
+
+@dataclass
+class Args:
+    """Learn offline and measure the plan with an exact inverse dynamics."""
+
+    dataset: str
+    """the data set FILE.npz, as of d3g_from_obs.py"""
+    output: Path
+    """the CSV file to write"""
+    env_id: str = "InvertedPendulum-v4"
+    """the MuJoCo task"""
+    seed: int = 1
+    """seed of the networks and the batches, as of d3g_from_obs.py"""
+    updates: int = 100_000
+    """offline updates"""
+    frequency: int = 2_000
+    """updates between measurements"""
+    starts: int = 5
+    """episodes per measurement, the same start states every time"""
+    tries: int = 31
+    """actions tried per action dimension, evenly spaced"""
+    average: float = 0.9995
+    """share of itself that the slow average of the proposal keeps at each of its updates"""
+    standardize: bool = False
+    """D3G+ in place of the paper's D3G"""
+
+
+def grid_of_actions(space: gym.spaces.Box, tries: int) -> np.ndarray:
+    """Evenly spaced actions [tries ** action_dim, action_dim], bounds included."""
+    axes = [np.linspace(low, high, tries) for low, high in zip(space.low, space.high, strict=True)]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes)).astype(space.dtype)
+
+
+def best_action(env: gym.Env, actions: np.ndarray, proposed: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """The action whose next state is nearest to the proposed one [obs_dim]; the simulator is left as it was."""
+    task = env.unwrapped
+    state = np.empty(mujoco.mj_stateSize(task.model, WHOLE_STATE))
+    mujoco.mj_getState(task.model, task.data, state, WHOLE_STATE)
+    distances = []
+    for action in actions:
+        mujoco.mj_setState(task.model, task.data, state, WHOLE_STATE)
+        reached = task.step(action)[0]
+        distances.append(np.linalg.norm((reached - proposed) / sigma))
+    mujoco.mj_setState(task.model, task.data, state, WHOLE_STATE)
+    return actions[np.argmin(distances)]
+
+
+@torch.inference_mode()
+def proposed_state(agent: d3g_from_obs.D3G, proposal: torch.nn.Module, observation: np.ndarray) -> np.ndarray:
+    """The next state [obs_dim] that a proposal network means for one observation [obs_dim]."""
+    s = torch.as_tensor(observation, dtype=torch.float32).unsqueeze(0)
+    return agent.decode(s, agent.reach(s, proposal(s))).squeeze(0).numpy()
+
+
+def measure(agent, proposal, env: gym.Env, actions: np.ndarray, sigma: np.ndarray, seeds: list[int]) -> list[float]:
+    """The return of an episode per seed."""
+    returns = []
+    for seed in seeds:
+        observation, _ = env.reset(seed=seed)
+        total = 0.0
+        done = False
+        while not done:
+            proposed = proposed_state(agent, proposal, observation)
+            action = best_action(env, actions, proposed, sigma)
+            observation, reward, terminated, truncated, _ = env.step(action)
+            total += reward
+            done = terminated or truncated
+        returns.append(total)
+    return returns
+
+
+def main(args: Args) -> None:
+    """Learn, measure, and write a row per measurement at once."""
+    for name in ("updates", "frequency", "starts"):
+        if getattr(args, name) < 1:
+            fail(f"--{name} {getattr(args, name)}: must be at least 1")
+    if args.tries < 2:
+        fail(f"--tries {args.tries}: must be at least 2")
+    if not 0 <= args.average < 1:
+        fail(f"--average {args.average}: must be from 0 to below 1")
+    env = d3g_from_obs.make_env(args.env_id)
+    if not isinstance(env.unwrapped, gym.envs.mujoco.MujocoEnv):
+        fail(f"--env-id {args.env_id}: must be a MuJoCo task")
+    obs_dim = env.observation_space.shape[0]
+    data = d3g_from_obs.load_dataset(Path(args.dataset), obs_dim, {})
+    s = data.rows[:, :obs_dim]
+    s_next = data.rows[:, -1 - obs_dim : -1]
+    torch.set_num_threads(1)
+    torch.manual_seed(args.seed)
+    rng = np.random.default_rng(args.seed)
+    low = env.action_space.low
+    high = env.action_space.high
+    agent = d3g_from_obs.D3G(obs_dim, low, high, standardize=args.standardize)
+    units = d3g_from_obs.D3G(obs_dim, low, high, standardize=True)
+    units.set_units(s, s_next)
+    sigma = units.sigma.numpy()
+    if args.standardize:
+        agent.set_units(s, s_next)
+    average = copy.deepcopy(agent.proposal).requires_grad_(False)
+    actions = grid_of_actions(env.action_space, args.tries)
+    seeds = np.random.SeedSequence((args.seed, 2)).generate_state(args.starts).tolist()
+
+    columns = [f"return_{k}" for k in range(args.starts)] + [f"average_return_{k}" for k in range(args.starts)]
+    try:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        file = open(args.output, "w", buffering=1)
+    except OSError as error:
+        fail(f"--output {args.output}: must be a file that can be written: {error}")
+    with file:
+        file.write(",".join(["update", "return_mean", "average_return_mean", *columns]) + "\n")
+        for update in tqdm(range(1, args.updates + 1), file=sys.stdout, disable=not sys.stdout.isatty()):
+            agent.update(data.sample(256, rng, torch.device("cpu")))
+            if update % agent.policy_frequency == 0:
+                with torch.no_grad():
+                    for slow, fast in zip(average.parameters(), agent.proposal.parameters(), strict=True):
+                        slow.lerp_(fast, 1 - args.average)
+            if update % args.frequency == 0:
+                returns = measure(agent, agent.proposal, env, actions, sigma, seeds)
+                slow_returns = measure(agent, average, env, actions, sigma, seeds)
+                row = [update, np.mean(returns), np.mean(slow_returns), *returns, *slow_returns]
+                file.write(",".join(map(str, row)) + "\n")
+                if not sys.stdout.isatty():
+                    print(
+                        f"update {update}: {np.mean(returns):.1f}, slow average {np.mean(slow_returns):.1f}", flush=True
+                    )
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))
