@@ -6,6 +6,7 @@ Reads runs of `tabular_qss.py --experiment appendix_stochastic` and `appendix_wi
 seeds, bands 95% bootstrap intervals of the mean.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def main(args: Args) -> None:
     if not panels:
         fail("RUN_DIRS: must be at least one folder of a run")
     columns = min(len(panels), 2)
-    rows = -(-len(panels) // columns)
+    rows = math.ceil(len(panels) / columns)
     figure, axes = plt.subplots(rows, columns, figsize=(5 * columns, 3.2 * rows), squeeze=False, layout="constrained")
     for axis, (title, panel) in zip(axes.flat, panels.items(), strict=False):
         for algorithm, color, line in (("QSA", ORANGE, "--"), ("QSS", BLUE, "-")):

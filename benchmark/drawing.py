@@ -1,7 +1,8 @@
-"""What the figures and tables of this folder share: errors, colours, reading runs, intervals, and writing."""
+"""What the figures and tables of this folder share: errors, colours, intervals, reading files, drawing and writing."""
 
-import csv
+import io
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -14,6 +15,19 @@ from matplotlib.patheffects import withStroke  # noqa: E402
 
 # Okabe and Ito's colours, which colour-blind people can tell apart
 BLUE, ORANGE, GREEN, PINK, SKY, RED = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
+
+DAMAGE = (OSError, ValueError, OverflowError, RecursionError)  # what reading a damaged or foreign file may raise
+LARGEST = 1e100  # of numbers in files; sums of larger ones may not be finite, and cannot be drawn
+
+SLIPS = [0.0, 0.25, 0.5, 0.75, 1.0]  # of Figure 3
+CURVES = {  # of the tabular experiments: (algorithm, setting), in the order of results.csv
+    "figure4a": [("QSA", "4"), ("QSA", "40"), ("QSA", "400")],
+    "figure4b": [("QSS", "4"), ("QSS", "40"), ("QSS", "400")],
+    "figure4c": [("QSS", "4"), ("QSS", "40"), ("QSS", "400")],
+    "figure4d": [("QSA", "transfer"), ("QSA", "scratch"), ("QSS", "transfer"), ("QSS", "scratch")],
+    "appendix_stochastic": [(x, slip) for slip in ("0.25", "0.5", "0.75") for x in ("QSA", "QSS")],
+    "appendix_windy": [("QSA", "windy"), ("QSS", "windy")],
+}
 
 
 def fail(message: str):
@@ -35,103 +49,134 @@ def interquartile_mean(values: np.ndarray) -> float:
     return float(np.sort(values)[trimmed : len(values) - trimmed].mean())
 
 
-def read_run(run_dir: Path) -> tuple[dict, np.ndarray, bool]:
-    """Return a run's args.json, its evaluations [n, 2] (step, mean return), and whether the run is complete.
+def read_json(file: Path):
+    """Return the contents of a JSON file; raise ValueError, with its name, where it is none."""
 
-    A run that is not complete may have no evaluation yet."""
-    complete = (run_dir / "model.pt").exists()
+    def refuse(constant: str):
+        raise ValueError(f"must have finite numbers, has {constant}")
+
     try:
-        info = json.loads((run_dir / "args.json").read_text())
-        {**info["args"], **info["versions"]}  # both must be there
-        if not complete and not (run_dir / "evaluations.csv").exists():
-            return info, np.empty((0, 2)), False
-        with open(run_dir / "evaluations.csv") as file:
-            names, *rows = csv.reader(file)
-        if names != ["step", "return_mean", "return_std", "length_mean", "seconds"]:
-            raise ValueError(f"evaluations.csv has the columns {names}")
-        curve = np.array(rows, dtype=np.float64).reshape(-1, len(names))[:, :2]
-        if not (np.isfinite(curve).all() and (np.diff(curve[:, 0]) > 0).all()):
-            raise ValueError("evaluations.csv must have rising steps and finite returns")
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        fail(f"{run_dir}: must be the folder of a run: {error!r}")
-    if complete and len(curve) == 0:
-        fail(f"{run_dir}: must have an evaluation in evaluations.csv, has none")
-    return info, curve, complete
+        return json.loads(file.read_text(encoding="utf-8"), parse_constant=refuse)
+    except ValueError as error:
+        raise ValueError(f"{file.name}: {error}") from error
 
 
-def check_equal(runs: dict[Path, dict], free: tuple[str, ...] = ()) -> None:
-    """Fail unless the arguments of all runs {run_dir: args} are equal, but for `free` ones and where or how it ran."""
-    free += ("seed", "exp_name", "run_dir", "resume", "checkpoint_frequency", "cuda", "capture_video", "num_threads")
-    (first, args), *others = runs.items()
-    for run_dir, other in others:
-        for name in (name for name in args | other if name not in free and args.get(name) != other.get(name)):
-            fail(
-                f"{run_dir}: must have --{name.replace('_', '-')} {args.get(name)} like {first}, has {other.get(name)}"
-            )
+def take(args: dict, name: str, kind: type):
+    """Return a value by its name; raise ValueError unless it is there and of its type, a number finite."""
+    value = args.get(name)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise ValueError(f"args.json: {name} must be of type {kind.__name__}, is {value!r}")
+    if kind is float and not np.isfinite(value):
+        raise ValueError(f"args.json: {name} must be finite, is {value}")
+    return value
 
 
-def check_seeds(runs: dict[Path, dict]) -> None:
-    """Fail if two runs {run_dir: args} have the same seed."""
-    seen = {}
-    for run_dir, args in runs.items():
-        if args["seed"] in seen:
-            fail(f"{run_dir}: must be of another seed than {seen[args['seed']]}, has {args['seed']} too")
-        seen[args["seed"]] = run_dir
+def take_count(args: dict, name: str) -> int:
+    """Return a whole number by its name; raise ValueError unless it is there and at least 1."""
+    value = take(args, name, int)
+    if value < 1:
+        raise ValueError(f"args.json: {name} must be at least 1, is {value}")
+    return value
 
 
-def describe_versions(infos: list[dict]) -> str:
-    """The versions behind runs, from their args.json, in words."""
-    found = {}
-    for name, version in sorted({pair for info in infos for pair in info["versions"].items()}):
-        found.setdefault(name, []).append(version)
-    return ", ".join(f"{name} {' and '.join(versions)}" for name, versions in found.items())
+def check_info(info) -> None:
+    """Raise ValueError unless `info` is the contents of an args.json, with arguments and versions."""
+    if type(info) is not dict:
+        raise ValueError(f"args.json: must be an object, is {info!r}")
+    take(info, "args", dict)
+    versions = take(info, "versions", dict)
+    for name in versions:
+        take(versions, name, str)
 
 
-def write_table(output: Path, caption: str, rows: list[list[str]]) -> None:
-    """Write rows, the first of them the names of the columns, as a Markdown table under its caption."""
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    lines.insert(1, "|---" * len(rows[0]) + "|")
-    write_text(output, "\n".join([caption, "", *lines, ""]))
+def read_table(file: Path, header: str, text: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    """Return the columns of a CSV file by name, as numbers but for those in `text`; raise ValueError unless it has that
+    header, every row is whole and every number finite."""
+    content = file.read_text(encoding="utf-8")
+    if not content.endswith("\n"):
+        raise ValueError(f"{file.name}: must end with a whole row")
+    found, *lines = content[:-1].split("\n")
+    if found != header:
+        raise ValueError(f"{file.name}: must have the columns {header}, has {found}")
+    names = header.split(",")
+    rows = [line.split(",") for line in lines]
+    for k, row in enumerate(rows, 1):
+        if len(row) != len(names):
+            raise ValueError(f"{file.name}: must have {len(names)} values in row {k}, has {len(row)}")
+    table = {}
+    for k, name in enumerate(names):
+        column = [row[k] for row in rows]
+        if name in text:
+            table[name] = np.array(column, dtype=str)
+        else:
+            table[name] = read_numbers(file, name, column)
+    return table
 
 
-def write_csv(output: Path, rows: list[list]) -> None:
-    """Write rows, the first of them the names of the columns."""
-    write_text(output, "".join(",".join(map(str, row)) + "\n" for row in rows))
-
-
-def write_text(output: Path, text: str) -> None:
-    """Write a text, and say where."""
+def read_numbers(file: Path, name: str, column: list[str]) -> np.ndarray:
+    """Return a column of a CSV file as numbers; raise ValueError where one is none, or not finite."""
     try:
-        output.write_text(text)
-    except OSError as error:
-        fail(f"--output {output}: must be a file that can be written: {error}")
-    print(f"table: {output}")
+        numbers = np.array([float(x) for x in column])
+    except ValueError as error:
+        raise ValueError(f"{file.name}: column {name}: {error}") from error
+    if np.any(~np.isfinite(numbers) | (abs(numbers) > LARGEST)):
+        raise ValueError(f"{file.name}: column {name} must have finite numbers, of {LARGEST:g} at most")
+    return numbers
+
+
+def arrange(file: Path, table: dict[str, np.ndarray], *axes: dict[str, list]) -> dict[str, np.ndarray]:
+    """Give the columns of a table one dimension per axis, the last one changing fastest from row to row.
+
+    An axis has the columns that count along it, with their values. Raises ValueError unless the rows are those."""
+    shape = [len(next(iter(axis.values()))) for axis in axes]
+    rows = len(next(iter(table.values())))
+    if rows != math.prod(shape):
+        raise ValueError(f"{file.name}: must have {math.prod(shape)} rows by the run's arguments, has {rows}")
+    arranged = {name: column.reshape(shape) for name, column in table.items()}
+    for k, axis in enumerate(axes):
+        for name, values in axis.items():
+            if np.any(np.moveaxis(arranged[name], k, -1) != np.array(values)):
+                raise ValueError(f"{file.name}: column {name} must be what the run's arguments say")
+    return arranged
 
 
 def read_results(run_dir: Path, experiments: tuple[str, ...]) -> tuple[dict, dict[str, np.ndarray]]:
-    """Return the arguments and the columns of results.csv of a run of tabular_qss.py; fail if it is another one."""
+    """Return the arguments and the columns of results.csv of a run of tabular_qss.py; fail if it is another one.
+
+    Columns are [slips, seeds, rows, columns], without slips for Figure 2; of learning curves [curves, seeds, points].
+    """
     try:
-        args = json.loads((run_dir / "args.json").read_text())["args"]
-        if args["experiment"] not in experiments:
-            fail(f"{run_dir}: must be a run of {' or '.join(experiments)}, is one of {args['experiment']}")
-        with open(run_dir / "results.csv") as file:
-            names, *rows = csv.reader(file)
-        columns = dict(zip(names, map(np.array, zip(*rows, strict=True)), strict=True))
-        text = ("algorithm", "setting")
-        return args, {name: x if name in text else x.astype(np.float64) for name, x in columns.items()}
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        fail(f"{run_dir}: must be the folder of a complete run of tabular_qss.py: {error!r}")
+        info = read_json(run_dir / "args.json")
+        check_info(info)
+        args = info["args"]
+        experiment = take(args, "experiment", str)
+        if experiment not in experiments:
+            fail(f"{run_dir}: must be a run of {' or '.join(experiments)}, is one of {experiment}")
+        file = run_dir / "results.csv"
+        first = take(args, "seed", int)
+        seeds = {"seed": range(first, first + take_count(args, "num_seeds"))}
+        if experiment == "figure2":
+            table = read_table(file, "seed,row,column,qsa_value,qss_value,fraction,absolute_difference")
+            return args, arrange(file, table, seeds, {"row": range(11)}, {"column": range(11)})
+        if experiment == "figure3":
+            table = read_table(file, "slip,seed,row,column,qsa_value,qss_value,distance")
+            return args, arrange(file, table, {"slip": SLIPS}, seeds, {"row": range(11)}, {"column": range(11)})
+        table = read_table(file, "episode,algorithm,setting,seed,return", text=("algorithm", "setting"))
+        episodes = take_count(args, "transfer_episodes" if experiment == "figure4d" else "episodes")
+        points = {"episode": range(0, episodes + 1, take_count(args, "eval_frequency"))}
+        algorithms, settings = zip(*CURVES[experiment], strict=True)
+        return args, arrange(file, table, {"algorithm": algorithms, "setting": settings}, seeds, points)
+    except DAMAGE as error:
+        fail(f"{run_dir}: must be the folder of a complete run of tabular_qss.py: {error}")
 
 
 def read_curves(run_dir: Path, experiments: tuple[str, ...]) -> tuple[dict, np.ndarray, dict]:
     """Return the arguments, the episodes of the evaluations, and {(algorithm, setting): returns [seeds, episodes]}."""
     args, columns = read_results(run_dir, experiments)
-    episodes = np.unique(columns["episode"])
-    curves = {}
-    for key in dict.fromkeys(zip(columns["algorithm"].tolist(), columns["setting"].tolist(), strict=True)):
-        chosen = (columns["algorithm"] == key[0]) & (columns["setting"] == key[1])
-        curves[key] = columns["return"][chosen].reshape(-1, len(episodes))
-    return args, episodes, curves
+    curves = dict(zip(CURVES[args["experiment"]], columns["return"], strict=True))
+    return args, columns["episode"][0, 0], curves
 
 
 def draw_heatmap(axis, values: np.ndarray, label: str, **style) -> None:
@@ -151,13 +196,49 @@ def draw_curve(axis, x: np.ndarray, runs: np.ndarray, label: str, color: str, **
         axis.fill_between(x, *bootstrap_interval(runs), color=color, alpha=0.25, linewidth=0)
 
 
-def write(figure, output: Path) -> None:
-    """Write a figure as a picture, and say where."""
+def picture(figure, output: Path) -> bytes:
+    """Return a figure as a picture in the format that the ending of `output` names; fail where there is none such."""
     if not output.suffix:
         fail(f"--output {output}: must be the name of a picture with its ending, such as {output.name}.png")
+    buffer = io.BytesIO()
     try:
-        figure.savefig(output, dpi=120)
-    except (OSError, ValueError) as error:
+        figure.savefig(buffer, format=output.suffix[1:], dpi=120)
+    except ValueError as error:
         fail(f"--output {output}: must be a picture that can be written, such as {output.stem}.png: {error}")
     plt.close(figure)
-    print(f"figure: {output}")
+    return buffer.getvalue()
+
+
+def table_text(caption: str, rows: list[list[str]]) -> str:
+    """Rows, the first of them the names of the columns, as a Markdown table under its caption."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    lines.insert(1, "|---" * len(rows[0]) + "|")
+    return "\n".join([caption, "", *lines, ""])
+
+
+def csv_text(rows: list[list]) -> str:
+    """Rows, the first of them the names of the columns, as a CSV file."""
+    return "".join(",".join(map(str, row)) + "\n" for row in rows)
+
+
+def write_files(files: dict[Path, bytes | str]) -> None:
+    """Write pictures and texts, and say where; fail, before any is written, where one of them cannot be."""
+    for output in files:
+        if output.name in ("args.json", "evaluations.csv", "results.csv"):
+            fail(f"--output: must have another name, {output} is a file that runs write")
+        if not output.parent.is_dir() or output.is_dir():
+            fail(f"--output: must be in a folder that exists, and {output} a file")
+    for output, content in files.items():
+        if type(content) is str:
+            content = content.encode()
+        try:
+            output.write_bytes(content)
+        except OSError as error:
+            fail(f"--output {output}: must be a file that can be written: {error}")
+        kind = {".md": "table", ".csv": "table", ".json": "runs"}.get(output.suffix, "figure")
+        print(f"{kind}: {output}")
+
+
+def write(figure, output: Path) -> None:
+    """Write a figure as a picture, and say where."""
+    write_files({output: picture(figure, output)})

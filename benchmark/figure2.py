@@ -25,9 +25,9 @@ class Args:
 def main(args: Args) -> None:
     """Draw the three heatmaps and write the PNG."""
     run, columns = read_results(args.run_dir, ("figure2",))
-    qsa, qss, fraction = (
-        columns[name].reshape(run["num_seeds"], -1).mean(0) for name in ("qsa_value", "qss_value", "fraction")
-    )
+    qsa = columns["qsa_value"].mean(0)
+    qss = columns["qss_value"].mean(0)
+    fraction = columns["fraction"].mean(0)
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
     scale = {"vmin": min(qsa.min(), qss.min()), "vmax": max(qsa.max(), qss.max()), "cmap": "viridis"}
     draw_heatmap(axes[0], qsa, "value (discounted return)", **scale)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from drawing import BLUE, draw_curve, draw_heatmap, plt, read_results, write
+from drawing import BLUE, SLIPS, draw_curve, draw_heatmap, plt, read_results, write
 
 
 @dataclass
@@ -27,16 +27,16 @@ class Args:
 def main(args: Args) -> None:
     """Draw the two heatmaps and the curve, and write the PNG."""
     run, columns = read_results(args.run_dir, ("figure3",))
-    slips = np.unique(columns["slip"])
-    qsa, qss, distance = (
-        columns[name].reshape(len(slips), run["num_seeds"], -1) for name in ("qsa_value", "qss_value", "distance")
-    )
+    qsa = columns["qsa_value"][-1].mean(0)
+    qss = columns["qss_value"][-1].mean(0)
+    distance = columns["distance"][:, :, 0, 0]  # one per slip and seed, in the rows of all its states
+    slips = np.array(SLIPS)
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
-    draw_heatmap(axes[0], qsa[-1].mean(0), "value (discounted return)", cmap="viridis")
+    draw_heatmap(axes[0], qsa, "value (discounted return)", cmap="viridis")
     axes[0].set_title("(a)  max$_a$ Q(s, a), 100% slip")
-    draw_heatmap(axes[1], qss[-1].mean(0), "value (discounted return)", cmap="viridis")
+    draw_heatmap(axes[1], qss, "value (discounted return)", cmap="viridis")
     axes[1].set_title("(b)  max$_{s'}$ Q(s, s'), 100% slip")
-    draw_curve(axes[2], slips, distance[..., 0].T, "distance", BLUE, marker="o")
+    draw_curve(axes[2], slips, distance.T, "distance", BLUE, marker="o")
     axes[2].set(title="(c)  distance of the values", xlabel="probability of a slip", xticks=slips)
     axes[2].set(ylabel="Euclidean distance over 121 states", ylim=(0, None))
     axes[2].grid(alpha=0.3)

@@ -39,10 +39,10 @@ def main(args: Args) -> None:
         fail("RUN_DIRS: must be at least one folder of a run")
     runs = {}
     for run_dir in args.run_dirs:
-        run, *rest = read_curves(run_dir, tuple(TITLES))
+        run, episodes, curves = read_curves(run_dir, tuple(TITLES))
         if run["experiment"] in runs:
             fail(f"{run_dir}: must be the only run of {run['experiment']}")
-        runs[run["experiment"]] = (run, *rest)
+        runs[run["experiment"]] = (run, episodes, curves)
     rows, columns = (2, 2) if len(runs) > 2 else (1, len(runs))
     figure, axes = plt.subplots(rows, columns, figsize=(5 * columns, 3.4 * rows), squeeze=False, layout="constrained")
     for axis, (experiment, (run, episodes, curves)) in zip(axes.flat, sorted(runs.items()), strict=False):

@@ -3,50 +3,47 @@
 #     benchmark/figure7.sh | benchmark/local.sh &&
 #         python benchmark/figure7.py runs/figure7/* --output figure7.png
 #     benchmark/figure7.sh --tasks Hopper-v4,Ant-v4 --algorithms td3,d3g --seeds 1,2,3 --total-timesteps 300000
-# The three selections are the printer's own; further arguments are passed on to every run.
+# The three selections are the printer's own; further arguments are passed on to every run. Algorithms are td3, ddpg,
+# d3g, d3g_no_cycle (D3G without its cycle) and, only where it is named, d3g_plus (D3G with standardised differences).
 set -euo pipefail -f
+source "$(dirname "$0")/printer.sh"
 
 tasks=HalfCheetah-v4,Hopper-v4,Walker2d-v4,Ant-v4,Humanoid-v4,InvertedPendulum-v4,InvertedDoublePendulum-v4,Reacher-v4
 algorithms=td3,ddpg,d3g,d3g_no_cycle
 seeds=1,2,3,4,5,6,7,8,9,10
 
-fail() { echo "error: $*" >&2; exit 2; }
-
 passed=()
 while [ $# -gt 0 ]; do
-    name=${1%%=*} name=${name//_/-}
-    case $name in
-        --tasks | --algorithms | --seeds)
+    case $1 in
+        --tasks | --algorithms | --seeds | --tasks=* | --algorithms=* | --seeds=*)
+            name=${1%%=*}
             value=${2-}
             if [[ $1 = *=* ]]; then value=${1#*=}; elif [ $# -gt 1 ]; then shift; fi
-            [ -n "${value//,/}" ] || fail "$name: must be followed by its value, or values separated by commas"
+            [ -n "${value//[, ]/}" ] || fail "$name: must be followed by its value, or values separated by commas"
             declare "${name#--}=$value" ;;
-        --env-id | --algorithm | --seed | --run-dir | --resume)
-            fail "$name: is chosen for each run; select with --tasks, --algorithms and --seeds" ;;
-        -h | --help)
-            sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
-            exit ;;
         *) passed+=("$1") ;;
     esac
     shift
 done
-for seed in ${seeds//,/ }; do
-    [[ $seed =~ ^[0-9]+$ ]] || fail "--seeds $seeds: must be whole numbers, separated by commas"
-done
+chosen="--env-id --seed --run-dir --resume --no-resume --algorithm --cycle --no-cycle --standardize --no-standardize"
+refuse "$chosen" "is chosen for each run; select with --tasks, --algorithms and --seeds" "${passed[@]}"
+check_tasks "$tasks"
+check_seeds "$seeds"
 for algorithm in ${algorithms//,/ }; do
-    [[ $algorithm =~ ^(td3|ddpg|d3g|d3g_no_cycle)$ ]] ||
-        fail "--algorithms $algorithms: must be of td3, ddpg, d3g, d3g_no_cycle, separated by commas"
+    [[ $algorithm =~ ^(td3|ddpg|d3g|d3g_no_cycle|d3g_plus)$ ]] ||
+        fail "--algorithms $algorithms: must be of td3, ddpg, d3g, d3g_no_cycle, d3g_plus, separated by commas"
 done
+distinct --algorithms "$algorithms"
 
 declare -A script=(
     [td3]="td3_baseline.py" [ddpg]="td3_baseline.py --algorithm ddpg"
-    [d3g]="d3g_continuous.py" [d3g_no_cycle]="d3g_continuous.py --no-cycle"
+    [d3g]="d3g_continuous.py" [d3g_no_cycle]="d3g_continuous.py --no-cycle" [d3g_plus]="d3g_continuous.py --standardize"
 )
 for seed in ${seeds//,/ }; do
     for task in ${tasks//,/ }; do
         for algorithm in ${algorithms//,/ }; do
             run_dir="runs/figure7/${task//[\/:]/_}__${algorithm}__$seed"
-            echo "python ${script[$algorithm]} --env-id $task --seed $seed${passed[*]:+$(printf ' %q' "${passed[@]}")}" \
+            echo "python ${script[$algorithm]} --env-id $task --seed $seed$(quoted "${passed[@]}")" \
                 "--run-dir $run_dir --resume"
         done
     done

@@ -2,29 +2,29 @@
 
     python benchmark/table1.py RUN_DIR [RUN_DIR ...] --output table1.md
 
-Reads args.json and evaluations.csv of each run's folder, and beside the data sets the JSON files with their scores, so
-it is to be called from the folder where the runs were started. A seed's score is its highest evaluation; a cell is mean
-± population standard deviation over seeds, and their interquartile mean. A maximum over 10 evaluations is not one over
-100: every run is cut to the number of evaluations that all have, and the caption gives the budget. Beside the Markdown
-table goes a CSV file with a row per task, randomness and algorithm; and `table1_evaluations.csv`, every evaluation.
+Reads args.json, which says what the data were, and evaluations.csv of each run's folder. A seed's score is its highest
+evaluation; a cell is mean ± population standard deviation over seeds, and their interquartile mean. A maximum over 10
+evaluations is not one over 100: every run is cut to the number of evaluations that all have, and the caption gives the
+budget. Beside the Markdown table go three files: `table1.csv`, with a row per task, randomness and algorithm;
+`table1_evaluations.csv`, every evaluation; and `table1_runs.json`, the args.json of every run. From the last two
+`--evaluations table1_evaluations.csv` takes the runs again where their folders are not at hand.
 """
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tyro
-from drawing import (
+from drawing import csv_text, fail, interquartile_mean, table_text, take, take_count, write_files
+from evaluations import (
+    Run,
     check_equal,
     check_seeds,
     describe_versions,
-    fail,
-    interquartile_mean,
-    read_run,
-    write_csv,
-    write_table,
+    evaluations_text,
+    read_runs,
+    runs_text,
+    take_task,
 )
 
 PAPER = {  # by task and randomness: data, BCO, D3G
@@ -39,142 +39,165 @@ PAPER = {  # by task and randomness: data, BCO, D3G
     ("InvertedPendulum", 0.75): ("11.4 ± 1.3", "12.1 ± 8.3", "1000 ± 0"),
     ("InvertedPendulum", 1.0): ("8.6 ± 0.3", "31.0 ± 4.7", "1000 ± 0"),
 }
-ALGORITHMS = ("BCO", "D3G")
+PLUS = "D3G\u207a"  # with standardised differences, which the paper has not
+HEADER = "task,randomness,algorithm,seed,evaluation,step,return_mean"
 
 
 @dataclass
 class Args:
     """Write Table 1 from the folders of runs of d3g_from_obs.py and bco_baseline.py."""
 
-    run_dirs: tyro.conf.Positional[tuple[Path, ...]]
+    run_dirs: tyro.conf.Positional[tuple[Path, ...]] = ()
     """folders of runs; what else a pattern such as runs/table1/* finds is an error"""
+    evaluations: Path | None = None
+    """the table1_evaluations.csv of an earlier call, table1_runs.json beside it, whose runs are taken as well"""
     output: Path | None = None
-    """the Markdown file to write, the CSV files beside it; by default table1.md in the first run's folder"""
-    datasets: Path = Path("datasets")
-    """the folder of the data sets that were collected"""
+    """the Markdown file to write, the others beside it; by default table1.md in the first run's folder, or where those
+    evaluations are"""
 
 
-def algorithm_of(run_dir: Path, args: dict) -> str:
-    """The algorithm of a run; fail if its data were not collected with a given randomness."""
-    if "rounds" not in args:
-        fail(f"{run_dir}: must be a run of d3g_from_obs.py or bco_baseline.py, is one of {args['exp_name']}")
-    if args["dataset"] is not None:
-        fail(f"{run_dir}: must have learned from a collected data set, not from --dataset {args['dataset']}")
-    return "D3G" if "offline_updates" in args else "BCO"
+def identify(info: dict) -> tuple[dict, range]:
+    """Return what a run is and the steps of its evaluations, from its args.json.
+
+    Raises ValueError for one that is not of d3g_from_obs.py or bco_baseline.py, or of whose data nothing is known."""
+    args = info["args"]
+    if "offline_updates" in args:
+        take_count(args, "offline_updates")
+        standardize = "standardize" in args and take(args, "standardize", bool)
+        algorithm = PLUS if standardize else "D3G"
+    elif "policy_updates" in args:
+        take_count(args, "policy_updates")
+        algorithm = "BCO"
+    else:
+        raise ValueError(f"must be of d3g_from_obs.py or bco_baseline.py, is of {args.get('exp_name')}")
+    take_count(args, "inverse_updates")
+    task = take_task(args)
+    about = about_data(info)
+    if about.get("env_id") != task:
+        raise ValueError(f"args.json: must be of data of {task}, are of {about.get('env_id')}")
+    seed = take(args, "seed", int)
+    identity = {"task": task, "randomness": about["randomness"], "algorithm": algorithm, "seed": seed}
+    per_round = take_count(args, "steps_per_round")
+    return identity, range(0, per_round * take_count(args, "rounds"), per_round)
 
 
-def read_data(folder: Path, args: dict) -> dict[str, float] | None:
-    """Return `score` and `mean_return` of the data set that a run's arguments determine, None if there is no such file.
-
-    It has the name that d3g_from_obs.py gave it."""
-    name = "{}__random{randomness}__{dataset_size}__{dataset_seed}".format(args["env_id"].replace("/", "_"), **args)
-    try:
-        if args["randomness"] < 1:
-            name += f"__{hashlib.sha256(Path(args['demonstrator']).read_bytes()).hexdigest()[:12]}"
-        data = json.loads((folder / f"{name}.json").read_text())
-        return {"score": float(data["score"]), "mean_return": float(data["mean_return"])}
-    except OSError as error:
-        print(f"{args['env_id']}, randomness {args['randomness']}: no score of the data: {error}")
-        return None
-    except (ValueError, LookupError, TypeError) as error:
-        fail(f"{folder / name}.json: must have the score and the mean return of a data set: {error!r}")
+def about_data(info: dict) -> dict:
+    """Return what args.json says of the data set, its numbers checked; raise ValueError where it says nothing."""
+    data = info.get("data")
+    if type(data) is not dict or type(data.get("about")) is not dict:
+        raise ValueError("args.json: must say what the data are, which had no JSON file of d3g_from_obs.py --collect")
+    if type(data.get("sha256")) not in (str, type(None)):
+        raise ValueError(f"args.json: sha256 must be that of the data, is {data['sha256']!r}")
+    about = dict(data["about"])
+    for name in ("randomness", "score", "mean_return"):
+        about[name] = take(about, name, float)
+    if not 0 <= about["randomness"] <= 1:
+        raise ValueError(f"args.json: randomness must be from 0 to 1, is {about['randomness']}")
+    return about
 
 
-def describe(infos: dict[Path, dict], n: int) -> str:
+def describe(runs: list[Run], n: int) -> str:
     """The caption: the budget and the versions of the runs, which must have one budget per algorithm."""
-    where = ("env_id", "randomness", "demonstrator", "rounds")
     budget = []
-    for algorithm, kind in (("D3G", "offline_updates"), ("BCO", "policy_updates")):
-        if runs := {run_dir: info["args"] for run_dir, info in infos.items() if kind in info["args"]}:
-            check_equal(runs, where)
-            of = next(iter(runs.values()))
-            what = "updates offline" if algorithm == "D3G" else "updates of the policy a round"
-            budget.append(
-                f"{algorithm} {of[kind]:,} {what}, rounds of {of['steps_per_round']:,} steps and "
-                f"{of['inverse_updates']:,} updates of the inverse dynamics"
-            )
+    for algorithm in ("D3G", PLUS, "BCO"):
+        mine = [run for run in runs if run.identity["algorithm"] == algorithm]
+        if not mine:
+            continue
+        check_equal(mine, free=("env_id", "dataset", "randomness", "demonstrator", "rounds"))
+        args = mine[0].args
+        if algorithm == "BCO":
+            updates = f"{args['policy_updates']:,} updates of the policy a round"
+        else:
+            updates = f"{args['offline_updates']:,} updates offline"
+        budget.append(
+            f"{algorithm} {updates}, rounds of {args['steps_per_round']:,} steps and "
+            f"{args['inverse_updates']:,} updates of the inverse dynamics"
+        )
     return (
         f"The highest of {n} evaluations (the paper: of 100): mean ± population standard deviation over seeds (the "
         "paper: 10); in brackets the interquartile mean (IQM), of three seeds or fewer the mean, and the seeds. "
         f"Budget: {'; '.join(budget)}. The paper: 1,000,000 updates offline; 100 rounds, each network 10,000 updates. "
         "Data: the highest of 100 evaluations of the policy that acted, in brackets the mean return of the data. "
-        f"Versions: {describe_versions(list(infos.values()))}."
+        f"Versions: {describe_versions(runs)}."
     )
 
 
-def tabulate(cells: dict, infos: dict[Path, dict], n: int, datasets: Path) -> tuple[list[list], list[list[str]]]:
+def check_data(runs: list[Run]) -> dict:
+    """Return what is known of the one data set that all runs of a cell have learned from; fail where it is not one."""
+    first = about_data(runs[0].info)
+    known = {}  # digests, of which runs of before there was one have none
+    for run in runs:
+        about = about_data(run.info)
+        for name in ("score", "mean_return"):
+            if about[name] != first[name]:
+                fail(f"{run.name}: must be of the same data as {runs[0].name}, {name} {first[name]}, has {about[name]}")
+        digest = run.info["data"].get("sha256")
+        if digest is not None:
+            known.setdefault(digest, run)
+    if len(known) > 1:
+        one, other = list(known.values())[:2]
+        fail(f"{other.name}: must be of the same data as {one.name}, by their sha256 in args.json they are not")
+    return first
+
+
+def tabulate(runs: list[Run], n: int) -> tuple[list[list], list[list[str]]]:
     """Return the rows of the CSV file and those of the Markdown table, a seed's score being the highest of n."""
-    numbers = [
-        [
-            "task",
-            "randomness",
-            "algorithm",
-            "seeds",
-            "evaluations",
-            "mean",
-            "std",
-            "iqm",
-            "data_score",
-            "data_mean_return",
-        ]
-    ]
+    names = "task,randomness,algorithm,seeds,evaluations,mean,std,iqm,data_score,data_mean_return"
+    numbers = [names.split(",")]
     words = [["task", "% random", "data (mean return)", "data, paper"]]
-    words[0] += [x for name in ALGORITHMS for x in (f"{name} (IQM; seeds)", f"{name}, paper")]
-    for (task, randomness), algorithms in sorted(cells.items()):
-        of_cell = [run_dir for runs in algorithms.values() for run_dir in runs]
-        kept = ("demonstrator", "dataset_size", "dataset_seed")  # one data set for all of them
-        check_equal({run_dir: {name: infos[run_dir]["args"][name] for name in kept} for run_dir in of_cell})
-        first = of_cell[0]
-        data = read_data(datasets, infos[first]["args"])
-        paper = PAPER.get((task.rpartition("-v")[0], randomness), ("",) * 3)
-        words.append([task, f"{100 * randomness:g}", "", paper[0]])
-        if data:
-            words[-1][2] = f"{data['score']:.1f} ({data['mean_return']:.1f})"
-        for algorithm, theirs in zip(ALGORITHMS, paper[1:], strict=True):
-            if not (runs := algorithms.get(algorithm)):
-                words[-1] += ["", theirs]
-                continue
-            check_seeds({run_dir: infos[run_dir]["args"] for run_dir in runs})
-            scores = np.array([curve[:n, 1].max() for curve in runs.values()])
-            mean, std, iqm = float(scores.mean()), float(scores.std()), interquartile_mean(scores)
-            words[-1] += [f"{mean:.1f} ± {std:.1f} ({iqm:.1f}; {len(scores)})", theirs]
-            numbers.append([task, randomness, algorithm, len(scores), n, mean, std, iqm])
-            numbers[-1] += [data["score"], data["mean_return"]] if data else ["", ""]
+    words[0] += ["BCO (IQM; seeds)", "BCO, paper", "D3G (IQM; seeds)", "D3G, paper"]
+    algorithms = ["BCO", "D3G"]
+    if any(run.identity["algorithm"] == PLUS for run in runs):
+        words[0].append(f"{PLUS} (IQM; seeds)")
+        algorithms.append(PLUS)
+    for task, randomness in sorted({(run.identity["task"], run.identity["randomness"]) for run in runs}):
+        cell = [run for run in runs if (run.identity["task"], run.identity["randomness"]) == (task, randomness)]
+        data = check_data(cell)
+        paper = PAPER.get((task.rpartition("-v")[0], randomness), ("", "", ""))
+        theirs = dict(zip(("BCO", "D3G"), paper[1:], strict=True))
+        words.append([task, f"{100 * randomness:g}", f"{data['score']:.1f} ({data['mean_return']:.1f})", paper[0]])
+        for algorithm in algorithms:
+            mine = [run for run in cell if run.identity["algorithm"] == algorithm]
+            check_seeds(mine)
+            ours = ""
+            if mine:
+                scores = np.array([run.curve[:n, 1].max() for run in mine])
+                mean, std, iqm = float(scores.mean()), float(scores.std()), interquartile_mean(scores)
+                ours = f"{mean:.1f} ± {std:.1f} ({iqm:.1f}; {len(scores)})"
+                row = [task, randomness, algorithm, len(scores), n, mean, std, iqm, data["score"], data["mean_return"]]
+                numbers.append(row)
+            words[-1].append(ours)
+            if algorithm in theirs:
+                words[-1].append(theirs[algorithm])
     return numbers, words
 
 
 def main(args: Args) -> None:
-    """Write the Markdown table and the CSV files."""
+    """Read the runs, and write the Markdown table and the files beside it."""
     if args.output and args.output.suffix != ".md":
         fail(f"--output {args.output}: must end in .md")
-    if not args.run_dirs:
-        fail("RUN_DIRS: must be at least one folder of a run")
-    infos, cells = {}, {}
-    evaluations = [["task", "randomness", "algorithm", "seed", "evaluation", "step", "return_mean"]]
-    for run_dir in dict.fromkeys(args.run_dirs):
-        info, curve, is_complete = read_run(run_dir)
-        of = info["args"]
-        algorithm = algorithm_of(run_dir, of)
-        if not is_complete:
-            print(f"{run_dir}: not complete, {len(curve)} of {of['rounds']} evaluations: left out")
-            continue
-        infos[run_dir] = info
-        cells.setdefault((of["env_id"], of["randomness"]), {}).setdefault(algorithm, {})[run_dir] = curve
-        key = [of["env_id"], of["randomness"], algorithm, of["seed"]]
-        evaluations += [[*key, k, f"{step:.0f}", value] for k, (step, value) in enumerate(curve.tolist(), 1)]
-    if not infos:
+    runs = read_runs(args.run_dirs, args.evaluations, identify, HEADER)
+    for run in runs:
+        if not run.complete:
+            print(f"{run.name}: not complete, {len(run.curve)} of {len(run.steps)} evaluations: left out")
+    runs = [run for run in runs if run.complete]
+    if not runs:
         fail("RUN_DIRS: must be at least one complete run, all are incomplete")
-
-    rounds = {run_dir: info["args"]["rounds"] for run_dir, info in infos.items()}
-    n = min(rounds.values())
-    if max(rounds.values()) > n:
+    n = min(len(run.curve) for run in runs)
+    if any(len(run.curve) > n for run in runs):
         print(f"all runs: cut to {n} evaluations, which all have")
-    caption = describe(infos, n)
-    numbers, words = tabulate(cells, infos, n, args.datasets)
-    output = args.output or args.run_dirs[0] / "table1.md"
-    write_table(output, caption, words)
-    write_csv(output.with_suffix(".csv"), numbers)
-    write_csv(output.with_name(f"{output.stem}_evaluations.csv"), evaluations)
+    caption = describe(runs, n)
+    numbers, words = tabulate(runs, n)
+    folder = args.run_dirs[0] if args.run_dirs else args.evaluations.parent
+    output = args.output or folder / "table1.md"
+    write_files(
+        {
+            output: table_text(caption, words),
+            output.with_suffix(".csv"): csv_text(numbers),
+            output.with_name(f"{output.stem}_evaluations.csv"): evaluations_text(runs, HEADER),
+            output.with_name(f"{output.stem}_runs.json"): runs_text(runs),
+        }
+    )
 
 
 if __name__ == "__main__":

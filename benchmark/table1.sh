@@ -4,9 +4,12 @@
 #     benchmark/table1.sh | benchmark/local.sh &&
 #         python benchmark/table1.py runs/table1/* --output table1.md
 #     benchmark/table1.sh --tasks InvertedPendulum-v4 --randomness 0,1 --seeds 1,2 --d3g "--offline-updates 150000"
-# The selections are the printer's own. --expert, --d3g and --bco take further arguments of those runs alone, and
-# --data of the collection and of all runs that learn from it; what remains goes to the runs of D3G and BCO.
+# The selections --tasks, --randomness, --algorithms and --seeds are the printer's own; algorithms are d3g, bco and, only
+# where it is named, d3g_plus (D3G with standardised differences). --expert, --data, --d3g and --bco take further
+# arguments of the experts, the collection, the runs of D3G (d3g_plus too) and those of BCO; what remains goes to all
+# runs that learn from data.
 set -euo pipefail -f
+source "$(dirname "$0")/printer.sh"
 
 tasks=Reacher-v4,InvertedPendulum-v4
 randomness=0,0.25,0.5,0.75,1
@@ -14,44 +17,39 @@ algorithms=d3g,bco
 seeds=1,2,3,4,5,6,7,8,9,10
 expert= data= d3g= bco=
 
-fail() { echo "error: $*" >&2; exit 2; }
-
 passed=()
 while [ $# -gt 0 ]; do
-    name=${1%%=*} name=${name//_/-}
-    case $name in
+    case ${1%%=*} in
         --tasks | --randomness | --algorithms | --seeds | --expert | --data | --d3g | --bco)
+            name=${1%%=*}
             value=${2-}
             if [[ $1 = *=* ]]; then value=${1#*=}; elif [ $# -gt 1 ]; then shift; fi
-            [ -n "${value//,/}" ] || fail "$name: must be followed by its value"
+            [ -n "${value//[, ]/}" ] || fail "$name: must be followed by its value"
             declare "${name#--}=$value" ;;
-        --env-id | --seed | --run-dir | --resume | --demonstrator | --dataset)
-            fail "$name: is chosen for each run; select with --tasks, --randomness, --algorithms and --seeds" ;;
-        -h | --help)
-            sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
-            exit ;;
         *) passed+=("$1") ;;
     esac
     shift
 done
-for seed in ${seeds//,/ }; do
-    [[ $seed =~ ^[0-9]+$ ]] || fail "--seeds $seeds: must be whole numbers, separated by commas"
-done
+chosen="--env-id --run-dir --resume --no-resume --demonstrator --randomness --collect --dataset"
+why="is chosen for each run; select with --tasks, --randomness, --algorithms and --seeds"
+refuse "$chosen --algorithm" "$why" $expert
+refuse "$chosen --seed --standardize --no-standardize" "$why" $data $d3g $bco "${passed[@]}"
+refuse "--dataset-size --dataset-seed" "is of the data sets, must be in --data" $d3g $bco "${passed[@]}"
+check_tasks "$tasks"
+check_seeds "$seeds"
 for p in ${randomness//,/ }; do
-    [[ $p =~ ^(0|0\.[0-9]*[1-9]|1)$ ]] || fail "--randomness $randomness: must be 0, 0.25 or the like, or 1, separated by commas"
+    [[ $p =~ ^(0|0\.[0-9]*[1-9]|1)$ ]] ||
+        fail "--randomness $randomness: must be 0, 0.25 or the like, or 1, separated by commas"
 done
+distinct --randomness "$randomness"
 for algorithm in ${algorithms//,/ }; do
-    [[ $algorithm =~ ^(d3g|bco)$ ]] || fail "--algorithms $algorithms: must be of d3g, bco, separated by commas"
+    [[ $algorithm =~ ^(d3g|d3g_plus|bco)$ ]] ||
+        fail "--algorithms $algorithms: must be of d3g, d3g_plus, bco, separated by commas"
 done
+distinct --algorithms "$algorithms"
 
-# The arguments that determine a data set; completely random actions need no expert
-dataset() {
-    local demonstrator="--demonstrator runs/experts/${1//[\/:]/_}/model.pt"
-    [ "$2" = 1 ] && demonstrator=
-    echo "--env-id $1${demonstrator:+ $demonstrator} --randomness $2${data:+ $data}"
-}
-
-if [ -n "${randomness//[,1]/}" ]; then
+# Completely random actions need no expert
+if [[ " ${randomness//,/ } " =~ \ 0 ]]; then
     for task in ${tasks//,/ }; do
         echo "python td3_baseline.py --env-id $task${expert:+ $expert} --run-dir runs/experts/${task//[\/:]/_} --resume"
     done
@@ -59,18 +57,23 @@ if [ -n "${randomness//[,1]/}" ]; then
 fi
 for task in ${tasks//,/ }; do
     for p in ${randomness//,/ }; do
-        echo "python d3g_from_obs.py $(dataset "$task" "$p") --collect-only"
+        demonstrator=" --demonstrator runs/experts/${task//[\/:]/_}/model.pt"
+        if [ "$p" = 1 ]; then demonstrator=; fi
+        echo "python d3g_from_obs.py --env-id $task$demonstrator --randomness $p${data:+ $data}" \
+            "--collect datasets/${task//[\/:]/_}__random$p.npz"
     done
 done
 echo wait
-declare -A script=([d3g]="d3g_from_obs.py" [bco]="bco_baseline.py") arguments=([d3g]=$d3g [bco]=$bco)
+declare -A script=([d3g]="d3g_from_obs.py" [d3g_plus]="d3g_from_obs.py --standardize" [bco]="bco_baseline.py")
+declare -A arguments=([d3g]=$d3g [d3g_plus]=$d3g [bco]=$bco)
 for seed in ${seeds//,/ }; do
     for task in ${tasks//,/ }; do
         for p in ${randomness//,/ }; do
             for algorithm in ${algorithms//,/ }; do
-                echo "python ${script[$algorithm]} $(dataset "$task" "$p") --seed $seed" \
-                    "${passed[*]:+$(printf '%q ' "${passed[@]}")}${arguments[$algorithm]:+${arguments[$algorithm]} }--run-dir" \
-                    "runs/table1/${task//[\/:]/_}__random${p}__${algorithm}__$seed --resume"
+                name=${task//[\/:]/_}__random$p
+                more=${arguments[$algorithm]}
+                echo "python ${script[$algorithm]} --env-id $task --dataset datasets/$name.npz --seed $seed$(
+                    quoted "${passed[@]}")${more:+ $more} --run-dir runs/table1/${name}__${algorithm}__$seed --resume"
             done
         done
     done

@@ -1,8 +1,9 @@
 """benchmark/: figures drawn from run folders."""
 
 import csv
-import hashlib
+import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 import scipy.stats
+import torch
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmark"))
@@ -22,18 +24,42 @@ import table1  # noqa: E402
 import d3g_from_obs  # noqa: E402
 
 VERSIONS = {"torch": "2.13.0", "numpy": "2.4.6"}
+HEADER = "step,return_mean,return_std,length_mean,seconds"
 
 
-def write_run(run_dir, returns, env_id="Hopper-v4", every=5000, complete=True, seed=None, versions=VERSIONS, **args):
+def write_run(run_dir, returns, env_id="Hopper-v4", every=5000, complete=True, seed=None, data=None, **args):
     """A run's folder as figure7.py and table1.py read it; its seed is by default its name."""
-    run_dir.mkdir()
-    args = {"env_id": env_id, "seed": int(run_dir.name) if seed is None else seed, "exp_name": "x", **args}
-    (run_dir / "args.json").write_text(json.dumps({"args": args, "versions": versions}))
+    run_dir.mkdir(parents=True)
+    versions = args.pop("versions", VERSIONS)
+    own = {"env_id": env_id, "seed": int(run_dir.name) if seed is None else seed, "exp_name": "x"}
+    if "rounds" not in args:
+        own |= {"eval_frequency": every, "total_timesteps": every * (len(returns) - 1 if complete else 100)}
+    info = {"args": own | args, "versions": versions, "git_commit": None}
+    if data:
+        info["data"] = data
+    (run_dir / "args.json").write_text(json.dumps(info))
     rows = [f"{every * k},{value},0.0,1.0,{k}" for k, value in enumerate(returns)]
-    (run_dir / "evaluations.csv").write_text("\n".join(["step,return_mean,return_std,length_mean,seconds", *rows, ""]))
+    (run_dir / "evaluations.csv").write_text("\n".join([HEADER, *rows, ""]))
     if complete:
         (run_dir / "model.pt").touch()
     return run_dir
+
+
+def stop_of(script, args, capsys):
+    """Call a script that is to end with an error; return the line that it says."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        script.main(args)
+    said = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    return said.removeprefix("error: ")
+
+
+def contents(folder):
+    """Every file under a folder, and what is in it."""
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def read_csv(file):
@@ -73,9 +99,9 @@ def test_figure7_curves_are_means_over_seeds_cut_to_the_common_step(tmp_path, mo
     ]
     kept = []
     monkeypatch.setattr(figure7.plt, "close", kept.append)
-    figure7.main(figure7.Args(tuple(runs), tmp_path / "out.png"))
+    figure7.main(figure7.Args(tuple(runs), output=tmp_path / "out.png"))
     (figure,) = kept
-    hopper, ant = figure.axes[:2]
+    ant, hopper = figure.axes[:2]
     lines = {line.get_label(): line.get_xydata().tolist() for line in hopper.get_lines()}
     assert lines == {
         "D3G (2 seeds)": [[0, 0], [5000, 20], [10000, 35]],
@@ -90,36 +116,41 @@ def test_figure7_curves_are_means_over_seeds_cut_to_the_common_step(tmp_path, mo
         (10000, 40),
     }
     assert capsys.readouterr().out.splitlines() == [
+        f"{runs[3]}: TD3 on Ant-v4, best evaluation 2.0 at step 5000; not complete, at step 5000: in no table",
+        f"{runs[4]}: TD3 on Ant-v4, not complete, no evaluation yet: left out",
         f"{runs[0]}: D3G on Hopper-v4, best evaluation 50.0 at step 15000",
         f"{runs[1]}: D3G on Hopper-v4, best evaluation 40.0 at step 10000; not complete, at step 10000: in no table",
         f"{runs[2]}: D3G\u207b on Hopper-v4, best evaluation 5.0 at step 0",
-        f"{runs[3]}: TD3 on Ant-v4, best evaluation 2.0 at step 5000; not complete, at step 5000: in no table",
-        f"{runs[4]}: TD3 on Ant-v4, not complete, no evaluation yet: left out",
-        "table of Hopper-v4: cut to step 10000, which all its runs have reached",
         "D3G on Hopper-v4: cut to step 10000, which all its runs have reached",
         f"figure: {tmp_path / 'out.png'}",
-        *(f"table: {tmp_path / name}" for name in ("out_evaluations.csv", "out.md", "out.csv")),
+        f"table: {tmp_path / 'out_evaluations.csv'}",
+        f"runs: {tmp_path / 'out_runs.json'}",
+        f"table: {tmp_path / 'out.md'}",
+        f"table: {tmp_path / 'out.csv'}",
     ]
     picture = imageio.imread(tmp_path / "out.png")
     assert picture.shape[1] > 900
     assert picture[..., :3].std() > 10
-    assert [(row["algorithm"], row["seeds"]) for row in read_csv(tmp_path / "out.csv")] == [
-        ("D3G", "1"),
-        ("D3G\u207b", "1"),
+    assert [(row["algorithm"], row["seeds"], row["step"]) for row in read_csv(tmp_path / "out.csv")] == [
+        ("D3G", "1", "15000"),
+        ("D3G\u207b", "1", "10000"),
     ]
     assert len(read_csv(tmp_path / "out_evaluations.csv")) == 4 + 3 + 3 + 2
     assert "torch 2.13.0." in (tmp_path / "out.md").read_text()
 
 
 def test_figure7_tables_of_known_answers(tmp_path, capsys):
-    """Five seeds whose last, highest and average evaluations are known by hand; another task has its own last step."""
+    """Five seeds whose last, highest and average evaluations are known by hand; others have their own last step."""
     runs = [
-        write_run(tmp_path / str(k), [0, top, last], algorithm="ddpg", total_timesteps=10_000)
+        write_run(tmp_path / str(k), [0, top, last], algorithm="ddpg")
         for k, (top, last) in enumerate([(10, 1), (20, 2), (30, 3), (40, 4), (500, 100)])
     ]
-    runs.append(write_run(tmp_path / "9", [2, 4], env_id="Ant-v4", algorithm="ddpg", versions={"torch": "9"}))
-    figure7.main(figure7.Args(tuple(runs), tmp_path / "out.png"))
-    hopper, ant = read_csv(tmp_path / "out.csv")
+    runs.append(write_run(tmp_path / "8", [1, 2, 3, 5], algorithm="td3"))
+    runs.append(write_run(tmp_path / "9", [1, 2, 3, 6, 7], algorithm="td3"))
+    runs.append(write_run(tmp_path / "7", [2, 4], env_id="Walker2d-v4", algorithm="ddpg", versions={"torch": "9"}))
+    figure7.main(figure7.Args(tuple(runs), output=tmp_path / "out.png"))
+    assert "table, TD3 on Hopper-v4: cut to step 15000, which all its runs have reached" in capsys.readouterr().out
+    td3, hopper, walker = read_csv(tmp_path / "out.csv")
     means = {name: float(x) for name, x in hopper.items() if name.endswith(("mean", "iqm"))}
     assert means == pytest.approx({
         "final_mean": 22, "final_iqm": 3,  # without the lowest and the highest of five
@@ -130,86 +161,121 @@ def test_figure7_tables_of_known_answers(tmp_path, capsys):
     assert [float(hopper["final_low"]), float(hopper["final_high"])] == last.tolist()
     assert last[0] < 3 < 22 < last[1] < 100
     assert (hopper["task"], hopper["algorithm"], hopper["seeds"], hopper["step"]) == ("Hopper-v4", "DDPG", "5", "10000")
-    assert (ant["step"], ant["final_mean"], ant["area_mean"]) == ("5000", "4.0", "3.0")
+    assert (td3["algorithm"], td3["seeds"], td3["step"], td3["final_mean"]) == ("TD3", "2", "15000", "5.5")
+    assert (walker["step"], walker["final_mean"], walker["area_mean"]) == ("5000", "4.0", "3.0")
     caption, _, header, rule, *rows = (tmp_path / "out.md").read_text().splitlines()
     assert "Versions: numpy 2.4.6, torch 2.13.0 and 9." in caption
     assert header.startswith(
         "| task | step | algorithm | seeds | final: mean [95%] | IQM | best: mean [95%] | IQM | area"
     )
     assert rule.count("---") == 10
-    cells = [cell.strip() for cell in rows[0].split("|")[1:-1]]
+    cells = [cell.strip() for cell in rows[1].split("|")[1:-1]]
     assert cells[:6] == ["Hopper-v4", "10,000", "DDPG", "5", f"22.0 [{last[0]:.1f}, {last[1]:.1f}]", "3.0"]
-    assert rows[1] == "| Ant-v4 | 5,000 | DDPG | 1 | 4.0 | 4.0 | 4.0 | 4.0 | 3.0 | 3.0 |"
+    assert rows[2] == "| Walker2d-v4 | 5,000 | DDPG | 1 | 4.0 | 4.0 | 4.0 | 4.0 | 3.0 | 3.0 |"
     evaluations = read_csv(tmp_path / "out_evaluations.csv")
-    assert len(evaluations) == 17
+    assert len(evaluations) == 15 + 4 + 5 + 2
     assert list(evaluations[1].values()) == ["Hopper-v4", "DDPG", "0", "5000", "10.0"]
+
+
+def test_a_run_that_has_not_begun_is_left_out(tmp_path, capsys):
+    """A script makes args.json, to lock the folder, before it has anything to write there."""
+    run = write_run(tmp_path / "0", [1, 2], algorithm="td3")
+    new = tmp_path / "1"
+    new.mkdir()
+    (new / "args.json").touch()
+    figure7.main(figure7.Args((new, run), output=tmp_path / "out.png"))
+    assert capsys.readouterr().out.startswith(f"{new}: has not begun yet: left out\n{run}: TD3 on Hopper-v4")
+    (new / "evaluations.csv").write_text(f"{HEADER}\n0,1,2,3,4\n")
+    said = stop_of(figure7, figure7.Args((new, run), output=tmp_path / "out.png"), capsys)
+    assert said.startswith(f"{new}: must be the folder of a run: args.json: ")
+
+
+def test_figure7_names_and_colours(tmp_path, monkeypatch):
+    """D3G with standardised differences has a colour of its own, and comes last, over all others."""
+    runs = [
+        write_run(tmp_path / "1", [1, 2], cycle=True, standardize=True),
+        write_run(tmp_path / "2", [1, 2], cycle=True, standardize=False),
+        write_run(tmp_path / "3", [1, 2], cycle=True),  # of before there was --standardize
+        write_run(tmp_path / "4", [1, 2], cycle=False, standardize=False),
+        write_run(tmp_path / "5", [1, 2], algorithm="td3"),
+        write_run(tmp_path / "6", [1, 2], algorithm="ddpg"),
+    ]
+    kept = []
+    monkeypatch.setattr(figure7.plt, "close", kept.append)
+    figure7.main(figure7.Args(tuple(runs), output=tmp_path / "out.png"))
+    lines = kept[0].axes[0].get_lines()
+    assert [line.get_label().split()[0] for line in lines] == ["TD3", "DDPG", "D3G", "D3G\u207b", "D3G\u207a"]
+    assert len({line.get_color() for line in lines}) == 5
+    assert [line.get_zorder() for line in lines] == sorted(line.get_zorder() for line in lines)
 
 
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        (None, "RUN_DIRS: must be at least one folder of a run"),
+        (None, "RUN_DIRS: must be at least one folder of a run, or --evaluations FILE"),
         ({"tau": 0.1}, "{1}: must have --tau 0.5 like {0}, has 0.1"),
         ({"seed": 0}, "{1}: must be of another seed than {0}, has 0 too"),
-        ({"every": 1000}, "table of Hopper-v4: all its runs must have been evaluated at the same steps"),
-        ({"algorithm": None}, "{1}: must be a run of d3g_continuous.py or td3_baseline.py, is one of x"),
-        ("", "{1}: must be the folder of a run: ValueError"),
-        ("step,return_mean\n0,1\n", "{1}: must be the folder of a run: ValueError"),
+        ({"every": 1000}, "{1}: must have --eval-frequency 5000 like {0}, has 1000"),
         (
-            "step,return_mean,return_std,length_mean,seconds\n",
-            "{1}: must have an evaluation in evaluations.csv, has none",
-        ),
-        ("step,return_mean,return_std,length_mean,seconds\n0,1,2\n", "{1}: must be the folder of a run: ValueError"),
-        (
-            "step,return_mean,return_std,length_mean,seconds\n0,1,2,3\n1,1,2,3\n",
-            "{1}: must be the folder of a run: Val",
+            {"algorithm": None},
+            "{1}: must be the folder of a run: must be of d3g_continuous.py or td3_baseline.py, is of x",
         ),
         (
-            "step,return_mean,return_std,length_mean,seconds\n0,x,2,3,4\n",
-            "{1}: must be the folder of a run: ValueError",
-        ),
-        (
-            "step,return_mean,return_std,length_mean,seconds\n0,nan,2,3,4\n",
-            "{1}: must be the folder of a run: ValueErr",
-        ),
-        (
-            "step,return_mean,return_std,length_mean,seconds\n9,1,2,3,4\n5,1,2,3,4\n",
-            "{1}: must be the folder of a run: ValueError('evaluations.csv must have rising steps and finite returns')",
+            {"algorithm": None, "cycle": False, "standardize": True},
+            "{1}: must be the folder of a run: args.json: must be of td3, ddpg,",
         ),
     ],
 )
 def test_figure7_refuses(change, error, tmp_path, capsys):
     args = {"algorithm": "td3", "tau": 0.5}
     runs = [write_run(tmp_path / "0", [1, 2], **args)]
-    if isinstance(change, str):
-        runs.append(write_run(tmp_path / "1", [1, 2], **args))
-        (runs[1] / "evaluations.csv").write_text(change)
-    elif change:
+    if change:
         args = {name: x for name, x in (args | change).items() if x is not None}
         runs.append(write_run(tmp_path / "1", [1, 2], **args))
-    with pytest.raises(SystemExit) as stop:
-        figure7.main(figure7.Args(tuple(runs) if change is not None else (), tmp_path / "out.png"))
-    said = capsys.readouterr().err
-    assert stop.value.code == 2
-    assert said.startswith("error: " + error.format(*runs))
-    assert said.count("\n") == 1
+    how = figure7.Args(tuple(runs) if change is not None else (), output=tmp_path / "out.png")
+    assert stop_of(figure7, how, capsys).startswith(error.format(*runs))
     assert not list(tmp_path.glob("out*"))
+
+
+def test_an_argument_that_only_one_run_has_is_no_difference(tmp_path, capsys):
+    """Runs of before and after a change of the scripts are drawn together; those that both have it are compared."""
+    runs = [
+        write_run(tmp_path / "0", [1, 2], algorithm="td3", capture_all=True),
+        write_run(tmp_path / "1", [1, 2], algorithm="td3", new=3),
+        write_run(tmp_path / "2", [1, 2], algorithm="td3", new=3),
+    ]
+    figure7.main(figure7.Args(tuple(runs), output=tmp_path / "out.png"))
+    runs.append(write_run(tmp_path / "3", [1, 2], algorithm="td3", new=4))
+    said = stop_of(figure7, figure7.Args(tuple(runs), output=tmp_path / "out.png"), capsys)
+    assert said == f"{runs[3]}: must have --new 3 like {runs[1]}, has 4\n"
 
 
 @pytest.mark.parametrize(
     ("name", "error"),
     [
-        ("out", "must be the name of a picture with its ending, such as out.png"),
-        ("out.md", "must be a picture that can be written, such as out.png: Format"),
+        ("out", "--output {}: must be the name of a picture with its ending, such as out.png"),
+        ("out.md", "--output {}: must be a picture that can be written, such as out.png: Format"),
+        ("nowhere/out.png", "--output: must be in a folder that exists, and {} a file"),
+        ("evaluations.png", "--output: must have another name, {} is a file that runs write"),
     ],
 )
-def test_figure7_refuses_an_output_that_is_not_a_picture(name, error, tmp_path, capsys):
+def test_figure7_refuses_an_output_that_cannot_be(name, error, tmp_path, capsys):
     run = write_run(tmp_path / "0", [1, 2], algorithm="td3")
-    with pytest.raises(SystemExit) as stop:
-        figure7.main(figure7.Args((run,), tmp_path / name))
-    assert stop.value.code == 2
-    assert capsys.readouterr().err.startswith(f"error: --output {tmp_path / name}: {error}")
-    assert not list(tmp_path.glob("out*"))
+    before = contents(tmp_path)
+    place = tmp_path / name.replace("evaluations.png", "evaluations.csv")
+    said = stop_of(figure7, figure7.Args((run,), output=tmp_path / name), capsys)
+    assert said.startswith(error.format(place))
+    assert contents(tmp_path) == before
+
+
+def test_nothing_is_written_where_one_output_cannot_be(tmp_path, capsys):
+    """The table's place is taken by a folder: the picture is not written either."""
+    run = write_run(tmp_path / "0", [1, 2], algorithm="td3")
+    (tmp_path / "out.csv").mkdir()
+    before = contents(tmp_path)
+    said = stop_of(figure7, figure7.Args((run,), output=tmp_path / "out.png"), capsys)
+    assert said == f"--output: must be in a folder that exists, and {tmp_path / 'out.csv'} a file\n"
+    assert contents(tmp_path) == before
 
 
 def test_figure7_refuses_what_is_not_a_run(tmp_path):
@@ -225,43 +291,44 @@ def test_figure7_refuses_what_is_not_a_run(tmp_path):
 
 D3G = {"offline_updates": 150_000, "inverse_updates": 2000}
 BCO = {"policy_updates": 10_000, "inverse_updates": 2000}
-DATA = {"dataset": None, "demonstrator": None, "dataset_size": 1000, "dataset_seed": 0, "steps_per_round": 1000}
+
+
+def data_of(task="InvertedPendulum-v4", p=1.0, **changed):
+    """What args.json says of a data set."""
+    about = {"env_id": task, "randomness": p, "score": 9.25, "mean_return": 6.0, "demonstrator": None} | changed
+    return {"sha256": f"{task} {p}", "mean_return": 6.0, "about": about}
 
 
 def write_round(folder, k, returns, task="InvertedPendulum-v4", p=1.0, **how):
     """A run's folder as table1.py reads it."""
-    how = DATA | {"rounds": len(returns)} | how
-    return write_run(folder / str(k), returns, env_id=task, randomness=p, every=1000, **how)
+    how = {"rounds": len(returns), "steps_per_round": 1000, "dataset": f"datasets/{p}.npz"} | how
+    how.setdefault("data", data_of(task, p))
+    return write_run(folder / str(k), returns, env_id=task, every=1000, **how)
 
 
-def test_table1_of_known_answers(tmp_path, monkeypatch, capsys):
-    """Highest evaluations of the rounds that all have, population deviation, the data's file found by its name."""
-    monkeypatch.chdir(tmp_path)
-    Path("expert.pt").write_bytes(b"weights")
-    digest = hashlib.sha256(b"weights").hexdigest()[:12]
-    Path("datasets").mkdir()
-    for name, score in (("random1.0__1000__0", 9.25), (f"random0.5__1000__0__{digest}", 31.5)):
-        Path("datasets", f"InvertedPendulum-v4__{name}.json").write_text(
-            json.dumps({"score": score, "mean_return": 6.0})
-        )
-    expert = {"p": 0.5, "demonstrator": "expert.pt"}
+def test_table1_of_known_answers(tmp_path, capsys):
+    """Highest evaluations of the rounds that all have, population deviation, the data's numbers from args.json."""
+    half = data_of(p=0.5, score=31.5)
     runs = [
         write_round(tmp_path, 1, [5, 90, 80, 1000], **D3G),  # the 1000 is beyond the rounds that all have
         write_round(tmp_path, 2, [5, 10, 7], **D3G),
         write_round(tmp_path, 3, [5, 1, 1], seed=1, **BCO),
         write_round(tmp_path, 4, [3, 3], complete=False, rounds=3, **BCO),
-        write_round(tmp_path, 5, [2, 4, 3], **expert, **BCO),
+        write_round(tmp_path, 5, [2, 4, 3], p=0.5, data=half, **BCO),
         write_round(tmp_path, 6, [-4, -5, -6], task="Reacher-v4", **D3G),
         write_round(tmp_path, 7, [], complete=False, rounds=3, **D3G),
     ]
     (runs[6] / "evaluations.csv").unlink()  # as a run is in its offline phase
-    table1.main(table1.Args(tuple(runs), tmp_path / "out.md"))
-    said = capsys.readouterr().out.splitlines()
-    assert said[0] == f"{runs[3]}: not complete, 2 of 3 evaluations: left out"
-    assert said.pop(1) == f"{runs[6]}: not complete, 0 of 3 evaluations: left out"
-    assert said[1] == "all runs: cut to 3 evaluations, which all have"
-    assert said[2].startswith("Reacher-v4, randomness 1.0: no score of the data: ")
-    assert said[3:] == [f"table: {tmp_path / name}" for name in ("out.md", "out.csv", "out_evaluations.csv")]
+    table1.main(table1.Args(tuple(runs), output=tmp_path / "out.md"))
+    assert capsys.readouterr().out.splitlines() == [
+        f"{runs[3]}: not complete, 2 of 3 evaluations: left out",
+        f"{runs[6]}: not complete, 0 of 3 evaluations: left out",
+        "all runs: cut to 3 evaluations, which all have",
+        f"table: {tmp_path / 'out.md'}",
+        f"table: {tmp_path / 'out.csv'}",
+        f"table: {tmp_path / 'out_evaluations.csv'}",
+        f"runs: {tmp_path / 'out_runs.json'}",
+    ]
     caption, _, header, rule, *rows = (tmp_path / "out.md").read_text().splitlines()
     assert caption.startswith("The highest of 3 evaluations (the paper: of 100): ")
     assert "D3G 150,000 updates offline, rounds of 1,000 steps and 2,000 updates of the inverse dynamics; " in caption
@@ -274,16 +341,35 @@ def test_table1_of_known_answers(tmp_path, monkeypatch, capsys):
         "| InvertedPendulum-v4 | 50 | 31.5 (6.0) | 18.0 ± 2.4 | 4.0 ± 0.0 (4.0; 1) | 12.1 ± 8.3 |  | 900.2 ± 299.2 |",
         "| InvertedPendulum-v4 | 100 | 9.2 (6.0) | 8.6 ± 0.3 | 5.0 ± 0.0 (5.0; 1) | 31.0 ± 4.7 "
         "| 50.0 ± 40.0 (50.0; 2) | 1000 ± 0 |",
-        "| Reacher-v4 | 100 |  | -40.6 ± 0.5 |  | -9.7 ± 0.8 | -4.0 ± 0.0 (-4.0; 1) | -6.4 ± 0.7 |",
+        "| Reacher-v4 | 100 | 9.2 (6.0) | -40.6 ± 0.5 |  | -9.7 ± 0.8 | -4.0 ± 0.0 (-4.0; 1) | -6.4 ± 0.7 |",
     ]
     numbers = read_csv(tmp_path / "out.csv")
     assert [tuple(row.values()) for row in numbers] == [
         ("InvertedPendulum-v4", "0.5", "BCO", "1", "3", "4.0", "0.0", "4.0", "31.5", "6.0"),
         ("InvertedPendulum-v4", "1.0", "BCO", "1", "3", "5.0", "0.0", "5.0", "9.25", "6.0"),
         ("InvertedPendulum-v4", "1.0", "D3G", "2", "3", "50.0", "40.0", "50.0", "9.25", "6.0"),
-        ("Reacher-v4", "1.0", "D3G", "1", "3", "-4.0", "0.0", "-4.0", "", ""),
+        ("Reacher-v4", "1.0", "D3G", "1", "3", "-4.0", "0.0", "-4.0", "9.25", "6.0"),
     ]
-    assert len(read_csv(tmp_path / "out_evaluations.csv")) == 4 + 3 + 3 + 3 + 3
+    evaluations = read_csv(tmp_path / "out_evaluations.csv")
+    assert len(evaluations) == 4 + 3 + 3 + 3 + 3
+    first = ["InvertedPendulum-v4", "1.0", "D3G", "1", "2", "1000", "90.0"]
+    assert list(evaluations[1].values()) == first
+
+
+def test_table1_has_a_column_of_standardised_differences_where_there_are_such_runs(tmp_path):
+    runs = [
+        write_round(tmp_path, 1, [5, 90], standardize=True, **D3G),
+        write_round(tmp_path, 2, [5, 10], standardize=False, **D3G),
+        write_round(tmp_path, 3, [6, 20], **D3G),  # of before there was --standardize
+        write_round(tmp_path, 4, [7, 8], task="Reacher-v4", **BCO),
+    ]
+    table1.main(table1.Args(tuple(runs), output=tmp_path / "out.md"))
+    caption, _, header, rule, *rows = (tmp_path / "out.md").read_text().splitlines()
+    assert "D3G 150,000 updates offline" in caption
+    assert "D3G\u207a 150,000 updates offline" in caption
+    assert header.endswith("| D3G (IQM; seeds) | D3G, paper | D3G\u207a (IQM; seeds) |")
+    assert rows[0].endswith("| 15.0 ± 5.0 (15.0; 2) | 1000 ± 0 | 90.0 ± 0.0 (90.0; 1) |")
+    assert rows[1].endswith("| 8.0 ± 0.0 (8.0; 1) | -9.7 ± 0.8 |  | -6.4 ± 0.7 |  |")
 
 
 def test_table1_has_the_papers_numbers():
@@ -293,35 +379,36 @@ def test_table1_has_the_papers_numbers():
     assert table1.PAPER["Reacher", 0.25] == ("-12.5 ± 1.0", "-4.3 ± 0.6", "-4.2 ± 0.6")
 
 
+UNKNOWN = {"sha256": "x", "mean_return": 6.0, "about": None}
+OTHER = data_of() | {"sha256": "other"}
+
+
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        (None, "RUN_DIRS: must be at least one folder of a run"),
+        (None, "RUN_DIRS: must be at least one folder of a run, or --evaluations FILE"),
         ({"complete": False}, "RUN_DIRS: must be at least one complete run, all are incomplete"),
         ({"seed": 0}, "{1}: must be of another seed than {0}, has 0 too"),
         ({"offline_updates": 9}, "{1}: must have --offline-updates 150000 like {0}, has 9"),
-        ({"dataset_seed": 3}, "{1}: must have --dataset-seed 0 like {0}, has 3"),
-        ({"dataset": "a.npz"}, "{1}: must have learned from a collected data set, not from --dataset a.npz"),
         (
-            {"data": "[]"},
-            "datasets/InvertedPendulum-v4__random1.0__1000__0.json: must have the score and the mean return",
+            {"data": UNKNOWN},
+            "{1}: must be the folder of a run: args.json: must say what the data are, which had no JSON file of",
+        ),
+        ({"data": OTHER}, "{1}: must be of the same data as {0}, by their sha256 in args.json they are not"),
+        ({"data": data_of(score=1.0)}, "{1}: must be of the same data as {0}, score 9.25, has 1.0"),
+        (
+            {"data": data_of("Reacher-v4")},
+            "{1}: must be the folder of a run: args.json: must be of data of InvertedPendulum-v4, are of Reacher-v4",
         ),
     ],
 )
-def test_table1_refuses(change, error, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_table1_refuses(change, error, tmp_path, capsys):
     how = dict(change or {})
-    if data := how.pop("data", None):
-        Path("datasets").mkdir()
-        Path("datasets", "InvertedPendulum-v4__random1.0__1000__0.json").write_text(data)
     runs = [write_round(tmp_path, 0, [1, 2], **D3G | {"complete": how.get("complete", True)})]
-    runs += [write_round(tmp_path, 1, [1, 2], **D3G | how)] if change else []
-    with pytest.raises(SystemExit) as stop:
-        table1.main(table1.Args(tuple(runs) if change else (), tmp_path / "out.md"))
-    said = capsys.readouterr().err
-    assert stop.value.code == 2
-    assert said.startswith("error: " + error.format(*runs))
-    assert said.count("\n") == 1
+    if change:
+        runs.append(write_round(tmp_path, 1, [1, 2], **D3G | how))
+    how = table1.Args(tuple(runs) if change else (), output=tmp_path / "out.md")
+    assert stop_of(table1, how, capsys).startswith(error.format(*runs))
     assert not list(tmp_path.glob("out*"))
 
 
@@ -332,7 +419,380 @@ def test_table1_refuses_what_is_not_a_run(tmp_path):
     assert child.stderr.startswith(f"error: {tmp_path}: must be the folder of a run: ")
     run = write_run(tmp_path / "1", [1, 2], algorithm="td3")
     child = subprocess.run([*command[:-1], run], capture_output=True, text=True, cwd=tmp_path)
-    assert child.stderr == f"error: {run}: must be a run of d3g_from_obs.py or bco_baseline.py, is one of x\n"
+    said = f"error: {run}: must be the folder of a run: must be of d3g_from_obs.py or bco_baseline.py, is of x\n"
+    assert child.stderr == said
+
+
+# ----------------------------------------------------------------------------------------- Runs of an earlier call
+
+
+def figure7_runs(folder):
+    """Runs of two tasks; TD3 was given more steps than D3G; one run is not complete."""
+    return [
+        write_run(folder / "walker1" / "1", [0, 10, 30], env_id="Walker2d-v4", cycle=True, hidden_sizes=[256, 256]),
+        write_run(folder / "walker2" / "2", [0, 10 / 3, 40], env_id="Walker2d-v4", cycle=True, hidden_sizes=[256, 256]),
+        write_run(folder / "walker3" / "1", [0, 1, 2, 3, 4], env_id="Walker2d-v4", algorithm="td3"),
+        write_run(folder / "walker4" / "2", [0, 1, 2, 3, 5], env_id="Walker2d-v4", algorithm="td3", complete=False),
+        write_run(folder / "ant1" / "1", [7, 8], env_id="Ant-v4", algorithm="td3"),
+    ]
+
+
+def table1_runs(folder):
+    return [
+        write_round(folder / "a", 1, [5, 90, 7, 1000], **D3G),
+        write_round(folder / "b", 1, [5, 10 / 3, 8], **BCO),
+        write_round(folder / "c", 1, [5, 70, 9], p=0.5, **D3G),
+        write_round(folder / "d", 1, [-5, -70, -6], task="Reacher-v4", **D3G),
+    ]
+
+
+SCRIPTS = {"figure7": (figure7, "out.png", figure7_runs), "table1": (table1, "out.md", table1_runs)}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_runs_of_an_earlier_call_make_the_same_files(name, tmp_path):
+    """All bytes of picture, tables and runs: from folders, from files alone, from files for some and folders for
+    others, and where the output overwrites the files that it is made from."""
+    script, output, make = SCRIPTS[name]
+    runs = make(tmp_path / "runs")
+    for place in ("folders", "files", "some", "mixed"):
+        (tmp_path / place).mkdir()
+    script.main(script.Args(tuple(runs), output=tmp_path / "folders" / output))
+    expected = contents(tmp_path / "folders")
+    file = Path("out_evaluations.csv")
+    assert {str(path) for path in expected} >= {output, "out.md", "out.csv", "out_runs.json", str(file)}
+
+    script.main(script.Args(evaluations=tmp_path / "folders" / file, output=tmp_path / "files" / output))
+    assert contents(tmp_path / "files") == expected
+    script.main(script.Args(evaluations=tmp_path / "files" / file, output=tmp_path / "files" / output))
+    assert contents(tmp_path / "files") == expected
+
+    script.main(script.Args(tuple(runs[:2]), output=tmp_path / "some" / output))
+    assert contents(tmp_path / "some") != expected
+    mixed = script.Args(tuple(runs[1:]), evaluations=tmp_path / "some" / file, output=tmp_path / "mixed" / output)
+    script.main(mixed)  # the second run is in both, and the same
+    assert contents(tmp_path / "mixed") == expected
+    for run in json.loads((tmp_path / "mixed" / "out_runs.json").read_text()):
+        assert run["info"]["args"]["seed"] == run["seed"]
+        assert run["info"]["versions"] == VERSIONS
+
+
+def test_figure7_by_default_goes_beside_the_evaluations(tmp_path):
+    runs = figure7_runs(tmp_path / "runs")
+    figure7.main(figure7.Args(tuple(runs), output=tmp_path / "mine.png"))
+    (tmp_path / "mine.png").unlink()
+    figure7.main(figure7.Args(evaluations=tmp_path / "mine_evaluations.csv"))
+    assert (tmp_path / "figure7.png").exists()
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_run_that_differs_from_that_of_an_earlier_call_is_refused(name, tmp_path, capsys):
+    script, output, make = SCRIPTS[name]
+    runs = make(tmp_path / "runs")
+    script.main(script.Args(tuple(runs), output=tmp_path / output))
+    file = tmp_path / "out_evaluations.csv"
+    before = contents(tmp_path)
+    how = script.Args((runs[0],), evaluations=file, output=tmp_path / output)
+    script.main(how)  # as it is, it is the same run
+    assert contents(tmp_path) == before
+    for changed, old, new in (("evaluations.csv", ",5,", ",6,"), ("args.json", "2.13.0", "2.13.1")):
+        if name == "figure7":
+            old, new = old.replace(",5,", "0,10,"), new.replace(",6,", "0,11,")
+        text = (runs[0] / changed).read_text()
+        assert old in text
+        (runs[0] / changed).write_text(text.replace(old, new))
+        said = stop_of(script, how, capsys)
+        assert said.startswith(f"{runs[0]}: must be the same run as {tmp_path / 'out_runs.json'}, run ")
+        (runs[0] / changed).write_text(text)
+    assert contents(tmp_path) == before
+
+
+def test_arguments_are_compared_with_those_of_an_earlier_call(tmp_path, capsys):
+    runs = figure7_runs(tmp_path / "runs")
+    figure7.main(figure7.Args(tuple(runs[:1]), output=tmp_path / "out.png"))
+    other = write_run(tmp_path / "3", [0, 1, 2], env_id="Walker2d-v4", cycle=True, hidden_sizes=[64, 64])
+    how = figure7.Args((other,), evaluations=tmp_path / "out_evaluations.csv", output=tmp_path / "new.png")
+    said = stop_of(figure7, how, capsys)
+    first = f"{tmp_path / 'out_runs.json'}, run 1"
+    assert said == f"{other}: must have --hidden-sizes [256, 256] like {first}, has [64, 64]\n"
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_published_tables_are_those_of_the_published_evaluations(name, tmp_path):
+    script, output, _ = SCRIPTS[name]
+    published = ROOT / "benchmark" / "results"
+    output = output.replace("out", name)
+    script.main(script.Args(evaluations=published / f"{name}_evaluations.csv", output=tmp_path / output))
+    for path, made in contents(tmp_path).items():
+        if path.suffix != ".png":
+            assert made == (published / path).read_bytes(), path
+
+
+# ---------------------------------------------------------------------------------------------------- Damaged folders
+
+
+def tabular_run(folder, experiment, **changed):
+    """A small whole run of tabular_qss.py: two seeds."""
+    folder.mkdir(parents=True)
+    args = {"exp_name": "tabular_qss", "experiment": experiment, "seed": 4, "num_seeds": 2, "gamma": 0.99}
+    args |= {"episodes": 20, "transfer_episodes": 10, "eval_frequency": 5} | changed
+    info = {"args": args, "versions": VERSIONS, "git_commit": None}
+    (folder / "args.json").write_text(json.dumps(info))
+    rng = np.random.default_rng(0)
+    cells = [(row, column) for row in range(11) for column in range(11)]
+    if experiment == "figure2":
+        rows = ["seed,row,column,qsa_value,qss_value,fraction,absolute_difference"]
+        rows += [f"{k},{i},{j},{','.join(map(str, rng.random(4)))}" for k in (4, 5) for i, j in cells]
+    elif experiment == "figure3":
+        rows = ["slip,seed,row,column,qsa_value,qss_value,distance"]
+        for slip in (0.0, 0.25, 0.5, 0.75, 1.0):
+            rows += [f"{slip},{k},{i},{j},{','.join(map(str, rng.random(3)))}" for k in (4, 5) for i, j in cells]
+    else:
+        rows = ["episode,algorithm,setting,seed,return"]
+        last = 10 if experiment == "figure4d" else 20
+        for algorithm, setting in drawing.CURVES[experiment]:
+            rows += [f"{x},{algorithm},{setting},{k},{rng.random()}" for k in (4, 5) for x in range(0, last + 1, 5)]
+    (folder / "results.csv").write_text("\n".join([*rows, ""]))
+    return folder
+
+
+def gridworld_runs(folder):
+    """Two small whole runs per variant of d3g_gridworld.py."""
+    rng = np.random.default_rng(0)
+    for variant in ("d3g", "d3g_no_cycle"):
+        for seed in (1, 2):
+            run = folder / variant / f"seed{seed}"
+            write_run(run, [-500, -20, -19], every=500, seed=seed, gamma=0.99, variants=[variant])
+            cells = np.indices((11, 11)).reshape(2, -1).T
+            tables = {
+                "values.csv": ("row,column,value,proposal_row,proposal_column", [cells, rng.random((121, 3))]),
+                "distances.csv": ("step,distance", [[[0], [500], [1000]], rng.random((3, 1))]),
+                "path.csv": ("k,row,column", [np.arange(51)[:, None], rng.random((51, 2))]),
+            }
+            for name, (header, columns) in tables.items():
+                np.savetxt(run / name, np.hstack(columns), delimiter=",", header=header, comments="")
+
+
+def whole(name, folder):
+    """Make the folders that a script reads; return its positional argument and the run that is to be damaged."""
+    if name in ("figure2", "figure3"):
+        run = tabular_run(folder / "run", name)
+        return run, run
+    if name in ("figure4a", "figure4d"):
+        run = tabular_run(folder / "run", name)
+        return (run,), run
+    if name == "appendix":
+        runs = (tabular_run(folder / "a", "appendix_stochastic"), tabular_run(folder / "b", "appendix_windy"))
+        return runs, runs[0]
+    if name == "figure6":
+        gridworld_runs(folder / "root")
+        return folder / "root", folder / "root" / "d3g_no_cycle" / "seed2"
+    if name == "figure7":
+        how = {"tau": 0.5, "hidden_sizes": [8, 8], "cycle": True, "standardize": True, "cuda": True}
+        runs = tuple(write_run(folder / str(k), [1, 2, 3], **how) for k in (1, 2))
+        return runs, runs[1]
+    how = D3G | {"standardize": True, "tau": 0.5}
+    runs = tuple(write_round(folder, k, [1, 2, 3], **how) for k in (1, 2))
+    return runs, runs[1]
+
+
+# What args.json must have for each script; and what it need not have, but if so as it should be, or as other seeds do
+NEEDED = {
+    "figure2": "args versions args.experiment args.seed args.num_seeds",
+    "figure3": "args versions args.experiment args.seed args.num_seeds",
+    "figure4a": "args versions args.experiment args.seed args.num_seeds args.episodes args.eval_frequency",
+    "figure4d": "args versions args.experiment args.seed args.num_seeds args.transfer_episodes args.eval_frequency",
+    "appendix": "args versions args.experiment args.seed args.num_seeds args.episodes args.eval_frequency",
+    "figure6": "args versions args.seed args.total_timesteps args.eval_frequency args.gamma",
+    "figure7": "args versions args.env_id args.seed args.total_timesteps args.eval_frequency args.cycle",
+    "table1": "args versions data data.about data.about.env_id data.about.randomness data.about.score "
+    "data.about.mean_return args.env_id args.seed args.rounds args.steps_per_round args.offline_updates "
+    "args.inverse_updates",
+}
+LOOKED_AT = {
+    "figure6": "versions.torch versions.numpy args.env_id args.variants",
+    "figure7": "versions.torch versions.numpy args.tau args.hidden_sizes args.standardize",
+    "table1": "versions.torch versions.numpy args.tau args.standardize data.sha256",
+}
+
+
+def paths_of(value, before=()):
+    """The paths of all keys in nested objects."""
+    for name, inner in value.items():
+        yield (*before, name)
+        if isinstance(inner, dict):
+            yield from paths_of(inner, (*before, name))
+
+
+def damages_of_args(name, run):
+    """Yield what is damaged, whether that must be refused, and the damaged text of args.json."""
+    text = (run / "args.json").read_text()
+    info = json.loads(text)
+    needed = NEEDED[name].split()
+    looked_at = needed + LOOKED_AT.get(name, "versions.torch versions.numpy").split()
+    for path in paths_of(info):
+        dotted = ".".join(path)
+        *outer, last = path
+        changed = json.loads(text)
+        inner = changed
+        for part in outer:
+            inner = inner[part]
+        right = inner.pop(last)
+        yield f"{dotted} deleted", dotted in needed, json.dumps(changed)
+        for wrong in (None, [[]], "x", -1.5, True):
+            if type(wrong) is type(right):
+                continue
+            inner[last] = wrong
+            refused = dotted in looked_at and not (dotted == "data.sha256" and wrong is None)
+            if type(right) is float and wrong == -1.5:
+                continue
+            yield f"{dotted} {wrong}", refused, json.dumps(changed)
+    for bad in ("", "{", "[]", "null", "5", text[: len(text) // 2], text.replace('"2.13.0"', "NaN")):
+        yield f"args.json: {bad[:20]}", True, bad
+
+
+def damages_of_table(text):
+    """Yield what is damaged, and the damaged bytes of a CSV file."""
+    header, *rows = text.splitlines()
+    names = header.split(",")
+    middle = len(rows) // 2
+
+    def of(first, *others):
+        return "\n".join([first, *others, ""]).encode()
+
+    yield "empty", b""
+    yield "no text", b"\xff\xfe"
+    yield "cut in the middle of a row", text[:-4].encode()
+    yield "cut before the end of the last row", text[:-1].encode()
+    yield "cut after a row", of(header, *rows[:-1])
+    yield "a row lacks", of(header, *rows[:middle], *rows[middle + 1 :])
+    yield "a row twice", of(header, *rows[:middle], rows[middle], *rows[middle:])
+    yield "only the header", of(header)
+    yield "no header", of(*rows)
+    yield (
+        "two rows changed places",
+        of(header, *rows[: middle - 1], rows[middle], rows[middle - 1], *rows[middle + 1 :]),
+    )
+    for k, name in enumerate(names):
+        yield f"column {name} renamed", of(",".join([*names[:k], "renamed", *names[k + 1 :]]), *rows)
+        for bad in ("nan", "inf", "-inf", "1e308", "", "x", "1,2"):
+            values = rows[middle].split(",")
+            values[k] = bad
+            yield f"{name} {bad}", of(header, *rows[:middle], ",".join(values), *rows[middle + 1 :])
+
+
+def outcome_of(script, how, folder, capsys):
+    """Call a script that writes into a folder, and empty it: exit status, what the script says, what it wrote."""
+    capsys.readouterr()
+    try:
+        script.main(how)
+        status = 0
+    except SystemExit as stop:
+        status = stop.code
+    except BaseException as error:  # what is looked for
+        status = repr(error)
+    wrote = list(contents(folder))
+    for path in wrote:
+        (folder / path).unlink()
+    return status, capsys.readouterr().err, wrote
+
+
+def complaint(outcome, refused):
+    """What is wrong with an outcome of a script that must refuse, or must not."""
+    status, said, wrote = outcome
+    if refused:
+        good = status == 2 and said.startswith("error: ") and said.count("\n") == 1 and not wrote
+    else:
+        good = status == 0 and said == "" and wrote
+    return "" if good else f"status {status}, wrote {len(wrote)} files, said {said!r}"
+
+
+def no_picture(figure, output):
+    """In place of drawing.picture, which takes most of the time."""
+    figure7.plt.close(figure)
+    return b"a picture"
+
+
+def no_interval(returns):
+    """In place of drawing.bootstrap_interval, which takes much of the rest."""
+    return np.stack([returns.min(0), returns.max(0)])
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_damaged_folders_are_refused(name, tmp_path, capsys, monkeypatch):
+    """Every key of args.json and every file of a run, damaged in many ways: one line, status 2, nothing written. Where
+    it is a key that the script does not look at, the figure is made as of the whole run."""
+    script = importlib.import_module({"figure4a": "figure4", "figure4d": "figure4"}.get(name, name))
+    for module in (drawing, script):
+        for function, quick in (("picture", no_picture), ("bootstrap_interval", no_interval)):
+            if hasattr(module, function):
+                monkeypatch.setattr(module, function, quick)
+    runs, run = whole(name, tmp_path / "runs")
+    made = tmp_path / "made"
+    made.mkdir()
+    how = script.Args(runs, output=made / ("out.md" if name == "table1" else "out.png"))
+    wrong = {"the whole run": complaint(outcome_of(script, how, made, capsys), refused=False)}
+
+    file = run / "args.json"
+    text = file.read_text()
+    for what, refused, damaged in damages_of_args(name, run):
+        file.write_text(damaged)
+        wrong[what] = complaint(outcome_of(script, how, made, capsys), refused)
+    file.write_text(text)
+    for file in [run / "args.json", *run.glob("*.csv")]:
+        text = file.read_text()
+        file.unlink()
+        wrong[f"{file.name} missing"] = complaint(outcome_of(script, how, made, capsys), refused=True)
+        file.mkdir()
+        wrong[f"{file.name} a folder"] = complaint(outcome_of(script, how, made, capsys), refused=True)
+        file.rmdir()
+        if file.suffix == ".csv":
+            for what, damaged in damages_of_table(text):
+                file.write_bytes(damaged)
+                wrong[f"{file.name}, {what}"] = complaint(outcome_of(script, how, made, capsys), refused=True)
+        file.write_text(text)
+    wrong["the whole run again"] = complaint(outcome_of(script, how, made, capsys), refused=False)
+    assert len(wrong) > 60
+    assert {what: said for what, said in wrong.items() if said} == {}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_damaged_files_of_an_earlier_call_are_refused(name, tmp_path, capsys):
+    script, output, make = SCRIPTS[name]
+    script.main(script.Args(tuple(make(tmp_path / "runs")), output=tmp_path / output))
+    file, runs = tmp_path / "out_evaluations.csv", tmp_path / "out_runs.json"
+    made = tmp_path / "made"
+    made.mkdir()
+    how = script.Args(evaluations=file, output=made / output)
+    wrong = {}
+
+    text = file.read_text()
+    for what, damaged in damages_of_table(text):
+        file.write_bytes(damaged)
+        wrong[what] = complaint(outcome_of(script, how, made, capsys), refused=True)
+    file.write_text(text)
+
+    text = runs.read_text()
+    entries = json.loads(text)
+    damages = {"no list": "{}", "cut": text[:-9], "empty": "", "a run lacks": json.dumps(entries[1:])}
+    damages["a run twice"] = json.dumps([*entries, entries[0]])
+    damages["not an object"] = json.dumps([5, *entries[1:]])
+    for key in entries[0]:
+        for value in (None, "x", 7, [], {}):
+            damages[f"{key} {value}"] = json.dumps([entries[0] | {key: value}, *entries[1:]])
+    for what, damaged in damages.items():
+        runs.write_text(damaged)
+        wrong[what] = complaint(outcome_of(script, how, made, capsys), refused=True)
+    runs.write_text(text)
+    wrong["whole again"] = complaint(outcome_of(script, how, made, capsys), refused=False)
+    assert {what: said for what, said in wrong.items() if said} == {}
+
+    missing = script.Args(evaluations=tmp_path / "other_evaluations.csv", output=made / output)
+    assert stop_of(script, missing, capsys).startswith(
+        f"--evaluations {missing.evaluations}: must be of an earlier call"
+    )
+    misnamed = script.Args(evaluations=tmp_path / "out.csv", output=made / output)
+    assert "its name must end with _evaluations.csv" in stop_of(script, misnamed, capsys)
 
 
 # ---------------------------------------------------------------------------------------------------------- speed
@@ -396,20 +856,31 @@ def test_pendulums_pose_is_its_observation():
 
 def test_a_plan_goes_on_from_corrected_states_until_it_stops():
     class Agent:
-        def imagine(self, s):
-            return s + 1
+        def imagine(self, s, steps):
+            assert steps == 1
+            return (s + 1).unsqueeze(0)
 
     plan = figure8.imagine(Agent(), np.zeros(2), lambda s: s * [1, 0], lambda s: s[0] >= 4)
     np.testing.assert_array_equal(plan, [[k, 0] for k in range(5)])
     assert figure8.imagine(Agent(), np.zeros(2)).shape == (201, 2)
 
 
-@pytest.mark.parametrize("env_id", ["InvertedPendulum-v4", "Reacher-v4", "InvertedDoublePendulum-v4"])
-def test_figure8(env_id, tmp_path, monkeypatch):
+def learn(env_id, *more):
+    """Collect a small data set and learn from it, in the current folder's data.npz and run."""
+    script = [sys.executable, ROOT / "d3g_from_obs.py", "--env-id", env_id]
+    subprocess.run([*script, "--dataset-size", "300", "--collect", "data.npz"], check=True, capture_output=True)
+    how = "--run-dir run --offline-updates 20 --rounds 1 --steps-per-round 20 --inverse-updates 5 --hidden-sizes 8 8"
+    small = [*how.split(), "--batch-size", "16", "--eval-episodes", "1", *more]
+    subprocess.run([*script, "--dataset", "data.npz", *small], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "more"),
+    [("InvertedPendulum-v4", ["--standardize"]), ("Reacher-v4", []), ("InvertedDoublePendulum-v4", [])],
+)
+def test_figure8(env_id, more, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    how = {"dataset_size": 300, "offline_updates": 20, "rounds": 1, "steps_per_round": 20, "inverse_updates": 5}
-    how |= {"hidden_sizes": (8, 8), "batch_size": 16, "eval_episodes": 1}
-    d3g_from_obs.train(d3g_from_obs.Args(env_id=env_id, run_dir="run", **how))
+    learn(env_id, *more)
     command = [sys.executable, ROOT / "benchmark" / "figure8.py", "run"]
     child = subprocess.run(command, capture_output=True, text=True)
     assert (child.returncode, child.stderr) == (0, "")
@@ -420,8 +891,58 @@ def test_figure8(env_id, tmp_path, monkeypatch):
     assert (tmp_path / "run" / "figure8.gif").exists() == bool(said) == (env_id != "InvertedDoublePendulum-v4")
     if said:
         steps = int(said[0].split()[1])
+        assert said[1:] == ["figure: run/figure8.gif"]
         assert len(imageio.imread(tmp_path / "run" / "figure8.gif", index=None)) == steps + 1
         assert picture.shape[1] >= 1400
+        before = contents(tmp_path)
+        no_renderer = os.environ | {"MUJOCO_GL": "none there"}
+        child = subprocess.run(command, capture_output=True, text=True, env=no_renderer)
+        assert child.returncode == 2
+        assert child.stderr.startswith(f"error: run: must be of a task that can be drawn here, {env_id} is not: ")
+        assert child.stderr.count("\n") == 1
+        assert contents(tmp_path) == before
+
+
+def test_figure8_refuses_damaged_models(tmp_path, monkeypatch, capsys):
+    """Whatever is wrong with model.pt: one line, status 2, nothing written."""
+    monkeypatch.chdir(tmp_path)
+    learn("InvertedDoublePendulum-v4")
+    file = Path("run", "model.pt")
+    model = torch.load(file, weights_only=True)
+    whole = file.read_bytes()
+    made = tmp_path / "made"
+    made.mkdir()
+    how = figure8.Args(Path("run"), made / "out.png")
+    wrong = {"whole": complaint(outcome_of(figure8, how, made, capsys), refused=False)}
+
+    def look(what, content):
+        if isinstance(content, bytes):
+            file.write_bytes(content)
+        else:
+            torch.save(content, file)
+        wrong[what] = complaint(outcome_of(figure8, how, made, capsys), refused=True)
+
+    look("empty", b"")
+    look("cut", whole[: len(whole) // 2])
+    look("no model", b"not a model")
+    look("a list", [1, 2])
+    look("code", slice(1, 2))
+    networks = [name for name, value in model.items() if isinstance(value, dict) and name != "args"]
+    for name in (*networks, "args", "obs_dim", "action_low", "action_high"):
+        look(f"{name} deleted", {key: value for key, value in model.items() if key != name})
+        for value in (None, "x", {}, [[]]):
+            look(f"{name} {value}", model | {name: value})
+    for name, value in (("env_id", "InvertedPendulum-v4"), ("env_id", "Nowhere-v0"), ("env_id", None), ("env_id", 5)):
+        look(f"{name} {value}", model | {"args": model["args"] | {name: value}})
+    look("hidden sizes", model | {"args": model["args"] | {"hidden_sizes": (16, 16)}})
+    look("no env_id", model | {"args": {name: x for name, x in model["args"].items() if name != "env_id"}})
+    for name in networks:
+        weights = {key: torch.full_like(value, float("nan")) for key, value in model[name].items()}
+        look(f"{name} not finite", model | {name: weights})
+    file.unlink()
+    wrong["missing"] = complaint(outcome_of(figure8, how, made, capsys), refused=True)
+    assert len(networks) >= 5
+    assert {what: said for what, said in wrong.items() if said} == {}
 
 
 def test_figure8_refuses_what_is_not_a_run(tmp_path):
@@ -431,14 +952,6 @@ def test_figure8_refuses_what_is_not_a_run(tmp_path):
     assert child.stderr.startswith(f"error: {tmp_path}: must be the folder of a complete run of d3g_from_obs.py: ")
     assert child.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-
-
-def test_figure8s_commands():
-    printed = subprocess.run([ROOT / "benchmark" / "figure8.sh", "--seed", "2"], capture_output=True, text=True).stdout
-    tasks = ("InvertedPendulum-v4", "Reacher-v4")
-    assert printed.splitlines() == [
-        f"python d3g_from_obs.py --env-id {x} --run-dir runs/figure8/{x} --resume --seed 2" for x in tasks
-    ]
 
 
 def test_figure8s_arguments(tmp_path, capsys):

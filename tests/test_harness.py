@@ -1,5 +1,6 @@
 """benchmark/'s shell: what the printers print, and that local.sh and slurm.sh run it, with real processes."""
 
+import json
 import os
 import re
 import shlex
@@ -20,6 +21,8 @@ from test_runs import assert_same_run, evaluations
 import bco_baseline
 import d3g_continuous
 import d3g_from_obs
+import d3g_gridworld
+import tabular_qss
 import td3_baseline
 
 ROOT = Path(__file__).parent.parent
@@ -55,11 +58,12 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_figure7_prints():
-    selection = "--tasks Hopper-v4,my.module:Walk-v0 --algorithms d3g,td3,ddpg,d3g_no_cycle --seeds 3,11".split()
+    algorithms = ["--algorithms", "d3g,td3,ddpg,d3g_no_cycle,d3g_plus"]
+    selection = ["--tasks", "Hopper-v4,my.module:Walk-v0", *algorithms, "--seeds=3,11"]
     lines = call("figure7.sh", *selection, "--total-timesteps", "5000", "--exp-name", "a b").splitlines()
-    assert len(lines) == 16
+    assert len(lines) == 20
     more = "--total-timesteps 5000 --exp-name a\\ b"
-    assert lines[:5] == [
+    assert lines[:6] == [
         f"python d3g_continuous.py --env-id Hopper-v4 --seed 3 {more} "
         "--run-dir runs/figure7/Hopper-v4__d3g__3 --resume",
         f"python td3_baseline.py --env-id Hopper-v4 --seed 3 {more} --run-dir runs/figure7/Hopper-v4__td3__3 --resume",
@@ -67,6 +71,8 @@ def test_figure7_prints():
         "--run-dir runs/figure7/Hopper-v4__ddpg__3 --resume",
         f"python d3g_continuous.py --no-cycle --env-id Hopper-v4 --seed 3 {more} "
         "--run-dir runs/figure7/Hopper-v4__d3g_no_cycle__3 --resume",
+        f"python d3g_continuous.py --standardize --env-id Hopper-v4 --seed 3 {more} "
+        "--run-dir runs/figure7/Hopper-v4__d3g_plus__3 --resume",
         f"python d3g_continuous.py --env-id my.module:Walk-v0 --seed 3 {more} "
         "--run-dir runs/figure7/my.module_Walk-v0__d3g__3 --resume",
     ]
@@ -76,6 +82,7 @@ def test_figure7_prints_the_paper_by_default():
     lines = call("figure7.sh").splitlines()
     assert len(lines) == len(set(lines)) == 8 * 4 * 10
     assert "--total-timesteps" not in "".join(lines)
+    assert "--standardize" not in "".join(lines)
     assert lines[0].startswith("python td3_baseline.py --env-id HalfCheetah-v4 --seed 1 --run-dir ")
     tasks = {re.search(r"--env-id (\S+)", line)[1] for line in lines}
     assert tasks == {f"{name}-v4" for name in "HalfCheetah Hopper Walker2d Ant Humanoid Reacher".split()} | {
@@ -85,32 +92,32 @@ def test_figure7_prints_the_paper_by_default():
 
 
 def test_table1_prints():
-    selection = ["--tasks", "Reacher-v4", "--randomness", "0.25,1", "--seeds", "2"]
-    own = [
-        "--expert",
-        "--total-timesteps 9",
-        "--data",
-        "--dataset-size 7",
-        "--d3g",
-        "--beta 2",
-        "--bco",
-        "--policy-updates 5",
-    ]
-    expert = "--demonstrator runs/experts/Reacher-v4/model.pt "
+    selection = ["--tasks", "a/b:Reacher-v4", "--randomness", "0.25,1", "--seeds", "2"]
+    selection += ["--algorithms", "d3g,d3g_plus,bco"]
+    own = ["--expert", "--total-timesteps 9", "--data", "--dataset-size 7", "--d3g=--beta 2"]
+    own += ["--bco", "--policy-updates 5"]
+    quarter, random = (f"datasets/a_b_Reacher-v4__random{p}.npz" for p in ("0.25", "1"))
+    task = "--env-id a/b:Reacher-v4"
+    expert = "--demonstrator runs/experts/a_b_Reacher-v4/model.pt"
+    folder = "--run-dir runs/table1/a_b_Reacher-v4"
     assert call("table1.sh", *selection, *own, "--rounds", "3").splitlines() == [
-        "python td3_baseline.py --env-id Reacher-v4 --total-timesteps 9 --run-dir runs/experts/Reacher-v4 --resume",
+        f"python td3_baseline.py {task} --total-timesteps 9 --run-dir runs/experts/a_b_Reacher-v4 --resume",
         "wait",
-        f"python d3g_from_obs.py --env-id Reacher-v4 {expert}--randomness 0.25 --dataset-size 7 --collect-only",
-        "python d3g_from_obs.py --env-id Reacher-v4 --randomness 1 --dataset-size 7 --collect-only",
+        f"python d3g_from_obs.py {task} {expert} --randomness 0.25 --dataset-size 7 --collect {quarter}",
+        f"python d3g_from_obs.py {task} --randomness 1 --dataset-size 7 --collect {random}",
         "wait",
-        f"python d3g_from_obs.py --env-id Reacher-v4 {expert}--randomness 0.25 --dataset-size 7 --seed 2 --rounds 3 "
-        "--beta 2 --run-dir runs/table1/Reacher-v4__random0.25__d3g__2 --resume",
-        f"python bco_baseline.py --env-id Reacher-v4 {expert}--randomness 0.25 --dataset-size 7 --seed 2 --rounds 3 "
-        "--policy-updates 5 --run-dir runs/table1/Reacher-v4__random0.25__bco__2 --resume",
-        "python d3g_from_obs.py --env-id Reacher-v4 --randomness 1 --dataset-size 7 --seed 2 --rounds 3 "
-        "--beta 2 --run-dir runs/table1/Reacher-v4__random1__d3g__2 --resume",
-        "python bco_baseline.py --env-id Reacher-v4 --randomness 1 --dataset-size 7 --seed 2 --rounds 3 "
-        "--policy-updates 5 --run-dir runs/table1/Reacher-v4__random1__bco__2 --resume",
+        f"python d3g_from_obs.py {task} --dataset {quarter} --seed 2 --rounds 3 --beta 2 "
+        f"{folder}__random0.25__d3g__2 --resume",
+        f"python d3g_from_obs.py --standardize {task} --dataset {quarter} --seed 2 --rounds 3 --beta 2 "
+        f"{folder}__random0.25__d3g_plus__2 --resume",
+        f"python bco_baseline.py {task} --dataset {quarter} --seed 2 --rounds 3 --policy-updates 5 "
+        f"{folder}__random0.25__bco__2 --resume",
+        f"python d3g_from_obs.py {task} --dataset {random} --seed 2 --rounds 3 --beta 2 "
+        f"{folder}__random1__d3g__2 --resume",
+        f"python d3g_from_obs.py --standardize {task} --dataset {random} --seed 2 --rounds 3 --beta 2 "
+        f"{folder}__random1__d3g_plus__2 --resume",
+        f"python bco_baseline.py {task} --dataset {random} --seed 2 --rounds 3 --policy-updates 5 "
+        f"{folder}__random1__bco__2 --resume",
     ]
 
 
@@ -118,21 +125,96 @@ def test_table1_prints_the_paper_by_default_and_no_expert_for_random_data():
     lines = call("table1.sh").splitlines()
     assert [i for i, line in enumerate(lines) if line == "wait"] == [2, 13]
     assert len(lines) == len({*lines}) + 1 == 2 + 1 + 10 + 1 + 2 * 5 * 2 * 10
+    assert not [line for line in lines if "--standardize" in line]
     assert not [line for line in call("table1.sh", "--randomness", "1").splitlines() if "expert" in line]
+    assert [line for line in call("table1.sh", "--randomness", "1,0.1").splitlines() if "runs/experts/Reacher" in line]
+
+
+def test_figure8_prints():
+    lines = call("figure8.sh", "--data", "--dataset-size 7", "--rounds", "3").splitlines()
+    tasks = ("InvertedPendulum-v4", "Reacher-v4")
+    assert lines == [
+        *(
+            f"python d3g_from_obs.py --env-id {x} --randomness 1 --dataset-size 7 --collect datasets/{x}__random1.npz"
+            for x in tasks
+        ),
+        "wait",
+        *(
+            f"python d3g_from_obs.py --env-id {x} --dataset datasets/{x}__random1.npz --run-dir runs/figure8/{x} "
+            "--resume --rounds 3"
+            for x in tasks
+        ),
+    ]
+    collected = {line for line in call("table1.sh", "--randomness", "1").splitlines() if "--collect" in line}
+    assert collected == {line for line in call("figure8.sh").splitlines() if "--collect" in line}
+
+
+@pytest.mark.parametrize("script", ["figure2", "figure3", "figure4", "appendix", "figure6"])
+def test_a_printer_passes_further_arguments_on(script):
+    plain = call(f"{script}.sh").splitlines()
+    assert len(plain) == {"figure4": 4, "appendix": 2, "figure6": 10}.get(script, 1)
+    lines = call(f"{script}.sh", "--num-threads", "2", "--exp-name", "a b").splitlines()
+    assert lines == [f"{line} --num-threads 2 --exp-name a\\ b" for line in plain]
 
 
 def test_the_scripts_take_every_printed_command():
     scripts = {f"{m.__name__}.py": m for m in (d3g_continuous, td3_baseline, d3g_from_obs, bco_baseline)}
+    scripts |= {f"{m.__name__}.py": m for m in (d3g_gridworld, tabular_qss)}
+    printed = call("figure7.sh", "--algorithms", "td3,ddpg,d3g,d3g_no_cycle,d3g_plus")
+    printed += call("table1.sh", "--algorithms", "d3g,d3g_plus,bco")
+    for script in ("figure2", "figure3", "figure4", "figure6", "figure8", "appendix"):
+        printed += call(f"{script}.sh")
     seen = set()
-    for line in (call("figure7.sh") + call("table1.sh")).splitlines():
+    for line in printed.splitlines():
         if line != "wait":
             python, script, *args = shlex.split(line)
             resolved = tyro.cli(scripts[script].Args, args=args)
             assert python == "python"
-            assert resolved.resume or resolved.collect_only
-            assert resolved.run_dir is None or "experts" in line or resolved.run_dir.endswith(f"__{resolved.seed}")
+            assert resolved.resume or resolved.collect
+            assert resolved.run_dir is None or "/table1/" not in line or resolved.run_dir.endswith(f"__{resolved.seed}")
             seen.add(script)
     assert seen == set(scripts)
+
+
+FIXED = {  # what a printer sets in its commands, as somebody might type it
+    "figure2": "--experiment=figure3 --seed --run-dir --resume --no-resume",
+    "figure3": "--experiment=figure3 --seed --run-dir --resume --no-resume",
+    "figure4": "--experiment=figure3 --seed --run-dir --resume --no-resume",
+    "appendix": "--experiment=figure3 --seed --run-dir --resume --no-resume",
+    "figure6": "--variants --seed --num-seeds --run-dir --resume --no-resume",
+    "figure7": "--env-id --seed --run-dir --resume --no-resume --algorithm --cycle --no-cycle --standardize "
+    "--no-standardize",
+    "figure8": "--env-id --seed --run-dir --resume --no-resume --collect --dataset --demonstrator --randomness "
+    "--dataset-size --data=--collect --data=--run-dir",
+    "table1": "--env-id --seed --run-dir --resume --no-resume --demonstrator --collect --dataset --standardize "
+    "--dataset-size --dataset-seed --data=--collect --data=--randomness --d3g=--seed --d3g=--run-dir "
+    "--bco=--no-resume --expert=--run-dir --expert=--env-id --d3g=--dataset --d3g=--dataset-size",
+}
+
+
+@pytest.mark.parametrize("script", FIXED)
+def test_a_printer_refuses_what_it_sets_itself(script):
+    """In both spellings, with = or a blank, before or behind other arguments: else runs would share a folder."""
+    for typed in FIXED[script].split():
+        *option, name = re.findall(r"--[a-z0-9-]+", typed)
+        assert len(option) <= 1
+        for spelling in {name, f"--{name[2:].replace('-', '_')}"}:
+            for words in ([spelling, "3"], [f"{spelling}=3"], ["--num-threads", "2", spelling]):
+                args = [option[0], " ".join(words)] if option else words
+                said = call(f"{script}.sh", *args, status=2)
+                assert said.startswith(f"error: {name}: "), args
+                assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("script", ["figure2", "figure4", "figure7", "table1", "local", "slurm", "fast_cpu"])
+def test_headers_say_how_a_script_is_called(script):
+    text = (BENCHMARK / f"{script}.sh").read_text()
+    assert re.search(rf"^#     (.* \| )?benchmark/{script}.sh", text, re.M)
+    if script in ("figure2", "figure4", "figure7", "table1"):
+        shown = call(f"{script}.sh", "--help")
+        assert shown.startswith("Prints the command")
+        assert f"benchmark/{script}.sh" in shown
+        assert "set -euo" not in shown
 
 
 @pytest.mark.parametrize(
@@ -144,21 +226,34 @@ def test_the_scripts_take_every_printed_command():
         ("local.sh", None, "standard input: must be commands, one per line, has none"),
         ("slurm.sh", None, "standard input: must be commands, one per line, has none"),
         ("figure7.sh", "--seeds 1,x", "--seeds 1,x: must be whole numbers, separated by commas"),
+        ("figure7.sh", "--seeds 1,01", "--seeds 1,01: must be whole numbers, separated by commas"),
+        ("figure7.sh", "--seeds 1,2,1", "--seeds 1,2,1: must be different names of folders, has 1 twice"),
+        ("figure7.sh", "--tasks a:b,c,a_b", "--tasks a:b,c,a_b: must be different names of folders, has a_b twice"),
+        ("figure7.sh", "--tasks a/b,a:b", "--tasks a/b,a:b: must be different names of folders, has a_b twice"),
+        ("figure7.sh", "--tasks a;b", "--tasks a;b: must be names of tasks, separated by commas"),
+        ("figure7.sh", "--tasks -a", "--tasks -a: must be names of tasks, separated by commas"),
+        ("figure7.sh", "--algorithms td3,td3", "--algorithms td3,td3: must be different names of folders, has td3"),
         (
             "figure7.sh",
             "--algorithms td3,sac",
-            "--algorithms td3,sac: must be of td3, ddpg, d3g, d3g_no_cycle, separated",
+            "--algorithms td3,sac: must be of td3, ddpg, d3g, d3g_no_cycle, d3g_plus, separated",
         ),
         ("figure7.sh", "--seed 3", "--seed: is chosen for each run; select with --tasks, --algorithms and --seeds"),
         ("table1.sh", "--randomness 1.5", "--randomness 1.5: must be 0, 0.25 or the like, or 1, separated by commas"),
-        ("table1.sh", "--algorithms td3", "--algorithms td3: must be of d3g, bco, separated by commas"),
+        ("table1.sh", "--randomness 0.5,0.50", "--randomness 0.5,0.50: must be 0, 0.25 or the like, or 1, separated"),
+        ("table1.sh", "--randomness 1,1", "--randomness 1,1: must be different names of folders, has 1 twice"),
+        ("table1.sh", "--seeds 3,3", "--seeds 3,3: must be different names of folders, has 3 twice"),
+        ("table1.sh", "--tasks $(x)", "--tasks $(x): must be names of tasks, separated by commas"),
+        ("table1.sh", "--algorithms bco,bco", "--algorithms bco,bco: must be different names of folders, has bco"),
+        ("table1.sh", "--algorithms td3", "--algorithms td3: must be of d3g, d3g_plus, bco, separated by commas"),
         ("table1.sh", "--seeds 1,2,", None),
         ("table1.sh", "--demonstrator x", "--demonstrator: is chosen for each run; select with --tasks, --randomness,"),
+        ("figure8.sh", "--data", "--data: must be followed by its value"),
         ("local.sh", "--workers 0", "--workers 0: must be a whole number, at least 1"),
         ("local.sh", "--workers", "--workers : must be a whole number, at least 1"),
         ("local.sh", "4", "4: must be --workers N, with the commands on standard input"),
         ("local.sh", "", "standard input: must be commands, one per line, has none"),
-        ("amd_avx512.sh", "", "benchmark/amd_avx512.sh: must be followed by a command"),
+        ("fast_cpu.sh", "", "benchmark/fast_cpu.sh: must be followed by a command"),
     ],
 )
 def test_bad_input(script, args, error, folder):
@@ -345,36 +440,44 @@ def ended(slurm, report):
 
 
 def test_slurm_runs_table1_in_stages(slurm, folder):
-    """Expert, data sets, runs: a stage needs the files of the one before, so an early start would fail."""
+    """Expert, data sets, runs: a stage needs the files of the one before, so an early start would fail. The table is
+    then made from their folders."""
     how = ["--tasks", "InvertedPendulum-v4", "--randomness", "0,1", "--seeds", "1", "--data", "--dataset-size 200"]
-    how += ["--expert", f"--total-timesteps 200 --learning-starts 100 {SMALL}", "--d3g", "--offline-updates 20"]
-    how += [
-        "--bco",
-        "--policy-updates 5",
-        *"--rounds 2 --steps-per-round 20 --inverse-updates 5".split(),
-        *SMALL.split(),
-    ]
+    how += ["--algorithms", "bco,d3g,d3g_plus", "--d3g", "--offline-updates 20", "--bco", "--policy-updates 5"]
+    how += ["--expert", f"--total-timesteps 200 --learning-starts 100 {SMALL}"]
+    how += [*"--rounds 2 --steps-per-round 20 --inverse-updates 5".split(), *SMALL.split()]
     out, made = submit(slurm, call("table1.sh", *how).splitlines(), "--limit", "1", "--comment=ours")
     assert [re.sub(r"job \d+|runs/\S+/", "", line) for line in out] == [
         "stage 1: 1 runs, , logs stage1.*.log",
         "stage 2: 2 runs, , logs stage2.*.log",
-        "stage 3: 4 runs, , logs stage3.*.log",
+        "stage 3: 6 runs, , logs stage3.*.log",
         "report: , report.txt",
     ]
     jobs = [re.search(r"job (\d+)", line)[1] for line in out]
     last = slurm.run("scontrol", "show", "job", jobs[2])
     assert f"Dependency=afterok:{jobs[1]}_*(unfulfilled)" in last
-    assert "ArrayTaskId=1-4%1" in last
+    assert "ArrayTaskId=1-6%1" in last
     assert "Comment=ours" in last
     assert "Requeue=1" in last
-    slurm.wait_for(lambda: ended(slurm, made / "report.txt"), 120)
-    assert (made / "report.txt").read_text() == "7 of 7 ended well\n"
+    slurm.wait_for(lambda: ended(slurm, made / "report.txt"), 240)
+    assert (made / "report.txt").read_text() == "9 of 9 ended well\n"
     runs = sorted((folder / "runs" / "table1").iterdir())
     assert [run.name for run in runs] == [
-        f"InvertedPendulum-v4__random{p}__{a}__1" for p in (0, 1) for a in ("bco", "d3g")
+        f"InvertedPendulum-v4__random{p}__{a}__1" for p in (0, 1) for a in ("bco", "d3g", "d3g_plus")
     ]
     assert all((run / "model.pt").exists() for run in runs)
-    assert len(list((folder / "datasets").glob("*.npz"))) == 2
+    files = sorted(path.name for path in (folder / "datasets").iterdir())
+    assert files == [f"InvertedPendulum-v4__random{p}.{x}" for p in (0, 1) for x in ("json", "npz")]
+
+    command = [sys.executable, BENCHMARK / "table1.py", *runs, "--output", "table1.md"]
+    subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True)
+    *_, header, _, expert, random = Path("table1.md").read_text().splitlines()
+    assert header.split("|")[5::2] == [f" {name} (IQM; seeds) " for name in ("BCO", "D3G", "D3G\u207a")]
+    for line, p in ((expert, 0), (random, 1)):
+        about = json.loads(Path("datasets", f"InvertedPendulum-v4__random{p}.json").read_text())
+        cells = [cell.strip() for cell in line.split("|")]
+        assert cells[2:4] == [f"{100 * p}", f"{about['score']:.1f} ({about['mean_return']:.1f})"]
+        assert [bool(re.fullmatch(r"-?[\d.]+ ± 0.0 \(-?[\d.]+; 1\)", cells[k])) for k in (5, 7, 9)] == [True] * 3
 
 
 def test_slurm_preempts_a_run_and_continues_it(slurm, folder):
@@ -417,33 +520,89 @@ def test_slurm_needs_slurm_and_commands(folder):
     assert not (folder / "runs").exists()
 
 
-# --------------------------------------------------------------------------------------------------------- AVX-512
+# -------------------------------------------------------------------------------------------------------- fast_cpu.sh
 
 
-def test_amd_avx512_preloads_the_answer_and_nothing_else(folder, monkeypatch):
-    """In the command MKL's question is answered with 1; the library is built once; numbers stay what they were."""
-    if not (shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")):
+def processor(folder, amd):
+    """The environment of a machine whose /proc/cpuinfo names AMD's processor, or not, as far as `grep` tells it."""
+    tools = folder / "tools"
+    tools.mkdir(exist_ok=True)
+    (tools / "grep").write_text(
+        f"#!/bin/sh\n[ \"$*\" = '-q AuthenticAMD /proc/cpuinfo' ] && exit {0 if amd else 1}\nexit 2\n"
+    )
+    (tools / "grep").chmod(0o755)
+    return ENVIRONMENT | {"PATH": f"{tools}:{ENVIRONMENT['PATH']}", "XDG_CACHE_HOME": str(folder / "cache")}
+
+
+def compiler():
+    """A C compiler, or the test is skipped."""
+    found = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if not found:
         skip("needs a C compiler")
-    monkeypatch.setitem(ENVIRONMENT, "XDG_CACHE_HOME", str(folder / "cache"))
+    return found
+
+
+def test_fast_cpu_on_amd_preloads_the_answer_once_built(folder):
+    """In the command MKL's question is answered with 1; the library is built once; numbers stay what they were."""
+    compiler()
+    environment = processor(folder, amd=True)
     question = "import ctypes; print(ctypes.CDLL(None).mkl_serv_intel_cpu_true())"
-    assert call("amd_avx512.sh", "python", "-c", question) == "1\n"
+    assert call("fast_cpu.sh", "python", "-c", question, env=environment) == "1\n"
     (library,) = (folder / "cache" / "qss-d3g").iterdir()
     built = library.stat().st_mtime_ns
     product = "import torch; torch.manual_seed(0); x = torch.randn(64, 64); torch.save(x @ x, 'product.pt')"
-    call("amd_avx512.sh", "python", "-c", product)
-    x = (torch.manual_seed(0), torch.randn(64, 64))[1]
+    call("fast_cpu.sh", "python", "-c", product, env=environment)
+    torch.manual_seed(0)
+    x = torch.randn(64, 64)
     torch.testing.assert_close(torch.load("product.pt", weights_only=True), x @ x)
     assert library.stat().st_mtime_ns == built
-    call("amd_avx512.sh", "false", status=1)
+    call("fast_cpu.sh", "false", status=1, env=environment)
 
 
-def test_amd_avx512_without_a_compiler(folder, monkeypatch):
-    monkeypatch.setitem(ENVIRONMENT, "XDG_CACHE_HOME", str(folder / "cache"))
-    tools = folder / "tools"
-    tools.mkdir()
-    for name in ("bash", "env", "mkdir"):
-        (tools / name).symlink_to(subprocess.run(["which", name], capture_output=True, text=True).stdout.strip())
-    said = call("amd_avx512.sh", "true", status=2, env=ENVIRONMENT | {"PATH": str(tools)})
-    assert said.startswith(
-        "error: benchmark/amd_avx512.sh: needs a C compiler (cc, gcc or clang; Debian: gcc); without"
+def test_fast_cpu_elsewhere_keeps_every_bit(folder):
+    """On another processor than AMD's no library is built, and training steps end in the same weights, bit by bit."""
+    environment = processor(folder, amd=False)
+    code = (
+        "import sys, torch\ntorch.manual_seed(0)\nnet = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.Tanh())\n"
+        "adam = torch.optim.Adam(net.parameters())\n"
+        "for _ in range(20):\n    loss = net(torch.randn(256, 64)).square().mean()\n"
+        "    adam.zero_grad()\n    loss.backward()\n    adam.step()\ntorch.save(net.state_dict(), sys.argv[1])\n"
     )
+    call("fast_cpu.sh", "python", "-c", code, "fast.pt", env=environment)
+    subprocess.run([sys.executable, "-c", code, "plain.pt"], env=ENVIRONMENT, check=True)
+    fast, plain = (torch.load(name, weights_only=True) for name in ("fast.pt", "plain.pt"))
+    assert all(torch.equal(fast[name], plain[name]) for name in plain)
+    assert not (folder / "cache").exists()
+
+
+@pytest.mark.parametrize("amd", [False, True])
+def test_fast_cpu_preloads_tcmalloc_where_it_is_installed(folder, amd):
+    """What ldconfig finds under its name is in the command's memory, beside what was to be preloaded before."""
+    environment = processor(folder, amd)
+    names = ("libtcmalloc_minimal.so.4", "before.so")
+    for name in names:
+        code = f"int answer_of_{name.partition('.')[0]}(void) {{ return 1; }}"
+        command = [compiler(), "-shared", "-fPIC", "-x", "c", "-", "-o", folder / name]
+        subprocess.run(command, input=code, text=True, check=True)
+    lists = [f"libtcmalloc_minimal_debug.so.4 (libc6) => {folder / 'debug.so'}"]
+    lists.append(f"libtcmalloc_minimal.so.4 (libc6) => {folder / names[0]}")
+    for found, expected in ((lists, {*names}), (lists[:1], {names[1]}), ([], {names[1]})):
+        text = "".join(f"echo '\t{line}'\n" for line in ["2 libs found in cache", *found])
+        (folder / "tools" / "ldconfig").write_text(f"#!/bin/sh\n{text}")
+        (folder / "tools" / "ldconfig").chmod(0o755)
+        maps = call("fast_cpu.sh", "cat", "/proc/self/maps", env=environment | {"LD_PRELOAD": str(folder / names[1])})
+        assert {name for name in names if f"{folder / name}\n" in maps} == expected
+        assert ("amd_avx512.so" in maps) == amd
+
+
+def test_fast_cpu_without_a_compiler(folder):
+    """AMD's processors need one; all others do not."""
+    tools = folder / "tools"
+    for amd in (True, False):
+        environment = processor(folder, amd) | {"PATH": str(tools)}
+        for name in ("bash", "env", "mkdir", "sed", "true"):
+            if not (tools / name).exists():
+                (tools / name).symlink_to(shutil.which(name))
+        said = call("fast_cpu.sh", "true", status=2 if amd else 0, env=environment)
+        expected = "error: benchmark/fast_cpu.sh: needs a C compiler (cc, gcc or clang; Debian: gcc); without"
+        assert said.startswith(expected) if amd else said == ""
