@@ -7,6 +7,8 @@ most. Of InvertedPendulum and Reacher it draws every 5th imagined state with MuJ
 episode that the learned policy acts, and writes a GIF of the plan; of other tasks, the imagined observations over time.
 """
 
+import io
+import math
 import os
 import sys
 import warnings
@@ -18,7 +20,7 @@ import imageio
 import numpy as np
 import torch
 import tyro
-from drawing import fail, plt, write
+from drawing import fail, picture, plt, write_files
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import d3g_from_obs  # noqa: E402
@@ -48,13 +50,21 @@ def load(run_dir: Path) -> tuple[d3g_from_obs.D3G, str]:
     """Return a run's agent and its task."""
     try:
         model = torch.load(run_dir / "model.pt", map_location="cpu", weights_only=True)
-        low, high = (np.array(model[name], dtype=np.float32) for name in ("action_low", "action_high"))
-        agent = d3g_from_obs.D3G(model["obs_dim"], low, high, d3g_from_obs.Args(**model["args"]))
+        args = model["args"]
+        if "offline_updates" not in args:
+            raise ValueError("it is a run of another script")
+        env_id = args["env_id"]
+        low = np.array(model["action_low"], np.float32)
+        high = np.array(model["action_high"], np.float32)
+        plus = "sigma" in model
+        agent = d3g_from_obs.D3G(model["obs_dim"], low, high, hidden_sizes=args["hidden_sizes"], standardize=plus)
         for name, network in agent.named_children():
             network.load_state_dict(model[name])
+        if plus:
+            agent.sigma.copy_(model["sigma"])
     except Exception as error:  # a damaged or foreign file may raise anything
         fail(f"{run_dir}: must be the folder of a complete run of d3g_from_obs.py: {error!r}")
-    return agent, model["args"]["env_id"]
+    return agent, env_id
 
 
 def set_pose(env: gym.Env, observation: np.ndarray, target: np.ndarray | None) -> np.ndarray:
@@ -78,12 +88,13 @@ def imagine(agent: d3g_from_obs.D3G, start: np.ndarray, correct=lambda s: s, sto
     """The plan from a start state [obs_dim], each state corrected, until `stop` or 200 steps: [steps + 1, obs_dim]."""
     plan = [correct(start.astype(np.float32))]
     while len(plan) <= STEPS and not stop(plan[-1]):
-        plan.append(correct(agent.imagine(torch.from_numpy(plan[-1])[None])[0].numpy()))
+        imagined = agent.imagine(torch.from_numpy(plan[-1]).unsqueeze(0), steps=1)
+        plan.append(correct(imagined[0, 0].numpy()))
     return np.array(plan)
 
 
-def draw_strips(agent: d3g_from_obs.D3G, env_id: str, seed: int, output: Path) -> plt.Figure:
-    """Draw the strip of the plan and that of a real episode, and write the GIF of the plan beside `output`."""
+def draw_strips(agent: d3g_from_obs.D3G, env_id: str, seed: int) -> tuple[plt.Figure, bytes]:
+    """Draw the strip of the plan and that of a real episode; return them, and the plan as a GIF."""
     if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
         os.environ.setdefault("MUJOCO_GL", "egl")
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # the paper's tasks are not the newest
@@ -105,16 +116,18 @@ def draw_strips(agent: d3g_from_obs.D3G, env_id: str, seed: int, output: Path) -
         return np.linalg.norm(s[8:10]) <= 0.02 if reacher else abs(s[1]) > 0.2
 
     plan = imagine(agent, start, pose, end)
-    imageio.mimsave(output.with_suffix(".gif"), frames, duration=40, loop=0)
+    gif = io.BytesIO()
+    imageio.mimsave(gif, frames, format="GIF", duration=40, loop=0)
     observation, _ = env.reset(seed=seed)
-    acted, done = [env.render()], False
+    acted = [env.render()]
+    done = False
     while not done and len(acted) <= STEPS:
         observation, _, terminated, truncated, _ = env.step(agent.act(observation))
         done = terminated or truncated
         acted.append(env.render())
     print(f"plan: {len(plan) - 1} steps, episode: {len(acted) - 1} steps, start state of seed {seed}")
     columns = 14
-    rows = [-(-len(x[::EVERY]) // columns) for x in (frames, acted)]
+    rows = [math.ceil(len(images[::EVERY]) / columns) for images in (frames, acted)]
     figure = plt.figure(figsize=(12, 0.95 * sum(rows) + 0.8), layout="constrained")
     parts = figure.subfigures(2, 1, height_ratios=[n + 0.35 for n in rows])
     for part, images, n, title in zip(
@@ -127,7 +140,7 @@ def draw_strips(agent: d3g_from_obs.D3G, env_id: str, seed: int, output: Path) -
         for k, (axis, image) in enumerate(zip(axes.flat, images[::EVERY], strict=False)):
             axis.imshow(image)
             axis.text(6, 30, str(EVERY * k), fontsize=7, color="white", bbox={"color": "black", "pad": 1})
-    return figure
+    return figure, gif.getvalue()
 
 
 def draw_components(agent: d3g_from_obs.D3G, env_id: str, seed: int) -> plt.Figure:
@@ -144,13 +157,23 @@ def draw_components(agent: d3g_from_obs.D3G, env_id: str, seed: int) -> plt.Figu
 
 
 def main(args: Args) -> None:
-    """Draw what the task allows and write the PNG."""
+    """Draw what the task allows, and write the PNG and the GIF."""
     agent, env_id = load(args.run_dir)
+    numbers = [*agent.state_dict().values(), torch.as_tensor(agent.action_low), torch.as_tensor(agent.action_high)]
+    if not all(tensor.isfinite().all() for tensor in numbers):
+        fail(f"{args.run_dir}: must be the folder of a run with finite weights and bounds, has others")
     output = args.output or args.run_dir / "figure8.png"
-    if env_id.startswith(("InvertedPendulum-", "Reacher-")):
-        write(draw_strips(agent, env_id, args.seed, output), output)
-    else:
-        write(draw_components(agent, env_id, args.seed), output)
+    files = {}
+    try:
+        if env_id.startswith(("InvertedPendulum-", "Reacher-")):
+            figure, gif = draw_strips(agent, env_id, args.seed)
+            files[output.with_suffix(".gif")] = gif
+        else:
+            figure = draw_components(agent, env_id, args.seed)
+    except Exception as error:  # the task and its renderer may raise anything, and so does a model of another task
+        fail(f"{args.run_dir}: must be of a task that can be drawn here, {env_id} is not: {error!r}")
+    files[output] = picture(figure, output)
+    write_files(files)
 
 
 if __name__ == "__main__":
