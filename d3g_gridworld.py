@@ -24,7 +24,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -384,6 +386,7 @@ def write_table(file: Path, header: str, *columns: np.ndarray | list) -> None:
 RUN_FILES = ("args.json", "evaluations.csv", "checkpoint.pt", "model.pt")
 MAY_DIFFER_ON_RESUME = ("run_dir", "resume", "checkpoint_frequency", "cuda")
 received_signals: list[int] = []  # SIGTERM or Ctrl-C, acted on at the next pause
+made_folders: list[Path] = []  # by this process, to delete those that a run that fails before its start leaves empty
 
 
 def check_args(args: Args) -> None:
@@ -444,13 +447,21 @@ def prepare_torch(args: Args) -> torch.device:
     return device
 
 
+# Copied from d3g_continuous.make_folder
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, and remember which of them did not exist."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True)
+    made_folders.extend(missing)
+
+
 # Copied from d3g_continuous.new_folder
 def new_folder(name: str) -> Path:
     """Make a folder in runs/ that did not exist, named after the experiment and the time in seconds."""
     while True:
         folder = Path("runs", f"{re.sub('[/:]', '_', name)}__{int(time.time())}")
         try:
-            folder.mkdir(parents=True)
+            make_folder(folder)
             return folder
         except FileExistsError:
             time.sleep(0.1)  # another run started in the same second
@@ -505,7 +516,8 @@ def open_run(args: Args, folder: Path | str) -> Iterator["Run"]:
     """Lock the folder until the run ends or fails; fail if it is in use, or holds a run that `args` do not resume."""
     folder = Path(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir():
+            make_folder(folder)
         mode = "a+"
         if any((folder / name).exists() for name in RUN_FILES):
             mode = "r+" if os.access(folder, os.W_OK) else "r"  # a complete run may lie on a read-only disk
@@ -516,6 +528,8 @@ def open_run(args: Args, folder: Path | str) -> Iterator["Run"]:
         try:
             fcntl.flock(args_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            fail(f"--run-dir {folder}: must not be in use, but another process has locked it")
+        if os.fstat(args_file.fileno()).st_nlink == 0:  # deleted meanwhile, by a run that failed before it started
             fail(f"--run-dir {folder}: must not be in use, but another process has locked it")
         run = Run(args_file, folder, describe(args, folder))
         run.check_resume(args.resume)
@@ -535,6 +549,7 @@ class Run:
         self.args_file = args_file
         self.folder = folder
         self.info = info  # what args.json holds
+        self.run_dir = info["args"]["run_dir"]  # as given, which a resumed run's args.json may not have
         self.is_new = False  # whether args.json is still to be written
         self.evaluations = []  # the rows of evaluations.csv
         self.writer = None
@@ -547,11 +562,11 @@ class Run:
         try:
             self.args_file.seek(0)
             text = self.args_file.read()
-            self.is_new = text == ""
+            held = [name for name in RUN_FILES if (self.folder / name).exists()]
+            self.is_new = text == "" and held == ["args.json"]
             if self.is_new:
                 return
             if not resume:
-                held = [name for name in RUN_FILES if (self.folder / name).exists()]
                 fail(f"--run-dir {self.folder}: must not hold a run, unless with --resume, but has {', '.join(held)}")
             self.info = json.loads(text)
             for name in given:
@@ -564,11 +579,14 @@ class Run:
     def close(self) -> None:
         """Leave nothing behind of a run that failed before it started."""
         if self.writer:
-            self.writer.close()
+            try:
+                self.writer.close()
+            except OSError:
+                pass  # the disk is full, which has been said
         if self.is_new:
             (self.folder / "args.json").unlink()
-            for folder in (self.folder, Path("runs")):
-                if folder.exists() and not any(folder.iterdir()):
+            for folder in (self.folder, *self.folder.parents):
+                if folder in made_folders and not any(folder.iterdir()):
                     folder.rmdir()
 
     def is_complete(self) -> bool:
@@ -582,7 +600,10 @@ class Run:
             if checkpoint.exists():
                 return False
             fail(f"--run-dir {self.folder}: must have a model.pt that can be loaded, or none: {error!r}")
-        checkpoint.unlink(missing_ok=True)
+        try:
+            checkpoint.unlink(missing_ok=True)
+        except OSError:
+            pass  # the folder is read-only
         print(f"{self.folder} is complete")
         return True
 
@@ -598,6 +619,7 @@ class Run:
             if self.is_new:
                 (self.folder / "args.json").write_text(json.dumps(self.info, indent=2) + "\n")  # in place: it is locked
                 self.is_new = False
+            threading.excepthook = on_thread_error
             self.writer = SummaryWriter(self.folder, purge_step=self.logged + 1)
         except OSError as error:
             fail(f"--run-dir {self.folder}: must be a folder that can be written: {error}")
@@ -658,7 +680,7 @@ class Run:
             self.save_checkpoint(progress)
         if stop:
             where = f"step {progress['step']} after {self.agent.updates} updates"
-            print(f"stopped at {where}; --resume --run-dir {self.info['args']['run_dir']} continues")
+            print(f"stopped at {where}; --resume --run-dir {self.run_dir} continues")
             sys.exit(128 + received_signals[0])
 
     def save_checkpoint(self, progress: dict) -> None:
@@ -684,14 +706,26 @@ class Run:
         """Restore everything and return the progress and the seconds; fail on what is not this run's checkpoint."""
         file = self.folder / "checkpoint.pt"
         try:
-            contents = torch.load(file, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings(action="ignore"):  # of a foreign file
+                contents = torch.load(file, map_location="cpu", weights_only=True)
             if contents["info"] != self.info:
                 raise ValueError("its arguments or versions are not those of args.json")
+            types = {"seconds": float, "evaluations": list, "logged": int, "updates": int, "added": int}
+            for name, kind in {**types, "optimizers": dict}.items():
+                if type(contents[name]) is not kind:
+                    raise TypeError(f"its {name} must be of type {kind.__name__}, is {contents[name]!r}")
+            if not all(isinstance(row, str) for row in contents["evaluations"]):
+                raise TypeError("its evaluations must be rows of text")
             self.agent.load_state_dict(contents["agent"])
             for name, optimizer in self.agent.optimizers.items():
-                optimizer.load_state_dict(contents["optimizers"][name])
+                stored = contents["optimizers"][name]
+                groups = optimizer.state_dict()["param_groups"]
+                if stored["param_groups"] != groups or len(stored["state"]) not in (0, len(groups[0]["params"])):
+                    raise ValueError(f"its optimiser of {name} is another one")
+                optimizer.load_state_dict(stored)
                 for parameter, state in optimizer.state.items():
-                    if state["exp_avg"].shape != parameter.shape or state["exp_avg_sq"].shape != parameter.shape:
+                    shapes = [state[key].shape for key in ("exp_avg", "exp_avg_sq", "step")]
+                    if shapes != [parameter.shape, parameter.shape, ()]:
                         raise ValueError(f"its optimiser of {name} is for another network")
             rows = contents["replay"].numpy()
             expected = (min(contents["added"], len(self.replay.rows)), self.replay.rows.shape[1])
@@ -703,11 +737,11 @@ class Run:
             types = {name: type(value) for name, value in contents["progress"].items()}
             if types != {name: type(value) for name, value in progress.items()}:
                 raise ValueError(f"its progress must be as {progress}, is {contents['progress']}")
-            self.replay.added = int(contents["added"])
-            self.agent.updates = int(contents["updates"])
-            self.evaluations = [str(row) for row in contents["evaluations"]]
-            self.logged = int(contents["logged"])
-            return contents["progress"], float(contents["seconds"])
+            self.replay.added = contents["added"]
+            self.agent.updates = contents["updates"]
+            self.evaluations = contents["evaluations"]
+            self.logged = contents["logged"]
+            return contents["progress"], contents["seconds"]
         except Exception as error:  # a damaged or foreign file may raise anything
             fail(f"--resume True: {file} must be this run's checkpoint: {type(error).__name__}: {error}")
 
@@ -728,6 +762,13 @@ def on_signal(signum: int, _frame) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     print("\nwill stop with its next checkpoint; again to stop at once", file=sys.stderr, flush=True)
+
+
+# Copied from d3g_continuous.on_thread_error
+def on_thread_error(details: threading.ExceptHookArgs) -> None:
+    """Where TensorBoard's thread cannot write, the main one finds out and says so; this one keeps quiet."""
+    if not issubclass(details.exc_type, OSError):
+        threading.__excepthook__(details)
 
 
 if __name__ == "__main__":

@@ -498,6 +498,8 @@ def train(args: Args) -> Path:
 
 # ------------------------- The experiment ends here. What follows keeps a run: checks, its folder, resuming, signals.
 
+RUN_FILES = ("args.json", "results.csv")
+made_folders: list[Path] = []  # by this process, to delete those that a run that fails before its start leaves empty
 MAY_DIFFER_ON_RESUME = ("run_dir", "resume")
 LARGEST_COUNT = 10**18  # what numba's 64-bit integers hold, with room
 
@@ -546,13 +548,21 @@ def allocate(*shape: int) -> np.ndarray:
         fail(f"not enough memory for these arguments: {error}", status=1)
 
 
+# Copied from d3g_continuous.make_folder
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, and remember which of them did not exist."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True)
+    made_folders.extend(missing)
+
+
 # Copied from d3g_continuous.new_folder
 def new_folder(name: str) -> Path:
     """Make a folder in runs/ that did not exist, named after the experiment and the time in seconds."""
     while True:
         folder = Path("runs", f"{re.sub('[/:]', '_', name)}__{int(time.time())}")
         try:
-            folder.mkdir(parents=True)
+            make_folder(folder)
             return folder
         except FileExistsError:
             time.sleep(0.1)  # another run started in the same second
@@ -645,9 +655,14 @@ def open_run(args: Args, folder: Path | str) -> Iterator["Run"]:
     folder = Path(folder)
     file = folder / "args.json"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        read_only = file.exists() and not os.access(file, os.W_OK)  # that a run is complete can be said there, too
-        args_file = open(file, "r" if read_only else "a+")
+        if not folder.is_dir():
+            make_folder(folder)
+        mode = "a+"
+        if any((folder / name).exists() for name in RUN_FILES):
+            mode = "r+" if os.access(file, os.W_OK) else "r"  # a complete run may lie on a read-only disk
+        args_file = open(file, mode)
+    except FileNotFoundError as error:
+        fail(f"--run-dir {folder}: must be a new folder or hold the args.json of the run to resume: {error}")
     except OSError as error:
         fail(f"--run-dir {folder}: must be a folder that can be written: {error}")
     with args_file:
@@ -655,12 +670,11 @@ def open_run(args: Args, folder: Path | str) -> Iterator["Run"]:
             fcntl.flock(args_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             fail(f"--run-dir {folder}: must not be in use, but another process has locked it")
-        held = [name for name in ("args.json", "results.csv") if (folder / name).exists()]
+        if os.fstat(args_file.fileno()).st_nlink == 0:  # deleted meanwhile, by a run that failed before it started
+            fail(f"--run-dir {folder}: must not be in use, but another process has locked it")
         run = Run(args, args_file, folder)
         try:
-            run.check_resume(args.resume, held)
-            if run.is_new and "results.csv" in held:
-                fail(f"--run-dir {folder}: must be a new folder or hold the args.json of the run to resume")
+            run.check_resume(args.resume)
             yield run
         except MemoryError as error:
             fail(f"not enough memory for these arguments: {error}", status=1)
@@ -682,13 +696,14 @@ class Run:
         self.is_new = False  # whether args.json is still to be written
 
     # Copied from d3g_continuous.Run.check_resume
-    def check_resume(self, resume: bool, held: list[str]) -> None:
+    def check_resume(self, resume: bool) -> None:
         """Fail if the folder holds a run, unless it is to be resumed with the arguments of its args.json."""
         given = self.info["args"]
         try:
             self.args_file.seek(0)
             text = self.args_file.read()
-            self.is_new = text == ""
+            held = [name for name in RUN_FILES if (self.folder / name).exists()]
+            self.is_new = text == "" and held == ["args.json"]
             if self.is_new:
                 return
             if not resume:
@@ -698,7 +713,7 @@ class Run:
                 was = self.info["args"][name]
                 if name not in MAY_DIFFER_ON_RESUME and given[name] != was:
                     fail(f"--{name.replace('_', '-')} {given[name]}: must be {was} to resume {self.folder}")
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             fail(f"--run-dir {self.folder}: must be a new folder or hold the args.json of the run to resume: {error!r}")
 
     def close(self) -> None:
@@ -706,8 +721,9 @@ class Run:
         if self.is_new:
             with suppress(OSError):  # an empty args.json may lie where nothing can be written
                 (self.folder / "args.json").unlink()
-                if not any(self.folder.iterdir()):
-                    self.folder.rmdir()
+                for folder in (self.folder, *self.folder.parents):
+                    if folder in made_folders and not any(folder.iterdir()):
+                        folder.rmdir()
         with suppress(OSError):  # what found no room on the disk is tried once more here
             self.args_file.close()
 
@@ -732,10 +748,8 @@ class Run:
             partial.touch()  # where it cannot be written, say so now and not after minutes
             partial.unlink()
             (self.folder / "results.csv").unlink(missing_ok=True)
-            self.args_file.truncate(0)
             self.is_new = True
-            self.args_file.write(json.dumps(info, indent=2) + "\n")
-            self.args_file.flush()
+            (self.folder / "args.json").write_text(json.dumps(info, indent=2) + "\n")  # in place: it is locked
         except OSError as error:
             fail(f"{self.folder} cannot be written: {error}", status=1)
         self.is_new = False
