@@ -391,6 +391,9 @@ def check_args(args: Args) -> None:
         check(name, getattr(args, name) >= 1, "at least 1")
     for name in ("buffer_size", "batch_size", "policy_frequency"):
         check(name, getattr(args, name) >= 1, "at least 1")
+    check("num_threads", args.num_threads <= 1024, "at most 1024")
+    for name in ("eval_episodes", "batch_size"):
+        check(name, getattr(args, name) <= 10**6, "at most 1,000,000")
     check("learning_starts", args.learning_starts >= 0, "at least 0")
     widths_fit = len(args.hidden_sizes) >= 1 and all(1 <= width <= 10_000 for width in args.hidden_sizes)
     check("hidden_sizes", widths_fit, "one width or more, each from 1 to 10,000")
@@ -499,7 +502,7 @@ def describe(args: Args, folder: Path) -> dict:
 
 def save(contents: dict | str, file: Path) -> None:
     """Write to a temporary file that then replaces `file`: a kill leaves the old one or the new one, whole."""
-    partial = file.with_name("partial.tmp")
+    partial = file.with_name(f"{file.name}.partial")
     try:
         if isinstance(contents, str):
             partial.write_text(contents)
