@@ -28,11 +28,29 @@ class Walk(gym.Env):
         return -float(np.abs(self.position).sum())
 
 
-class NaNReward(Walk):
-    """Walk, with a reward that is not a number some way from the start."""
+class NaN(Walk):
+    """Walk, in which something is NaN: the reward or the observation of the 45th step, or the third reset's."""
 
-    def reward(self):
-        return float("nan") if self.position[1] > 2.5 else 0.0
+    def __init__(self, where):
+        self.where = where
+        self.steps = 0
+        self.resets = 0
+
+    def reset(self, seed=None, options=None):
+        observation, info = super().reset(seed=seed)
+        self.resets += 1
+        if self.where == "reset" and self.resets == 3:
+            observation[1] = np.nan
+        return observation, info
+
+    def step(self, action):
+        observation, reward, *rest = super().step(action)
+        self.steps += 1
+        if self.where == "observation" and self.steps == 45:
+            observation[1] = np.nan
+        if self.where == "reward" and self.steps == 45:
+            reward = float("nan")
+        return observation, reward, *rest
 
 
 class ImageObservations(Walk):
@@ -67,5 +85,8 @@ class ReusesItsArray(Walk):
         return self.shared, *rest
 
 
-for env in (Broken, ReusesItsArray, Walk, NaNReward, ImageObservations, DictObservations, UnboundedActions):
+for env in (Broken, ReusesItsArray, Walk, ImageObservations, DictObservations, UnboundedActions):
     gym.register(f"{env.__name__}-v0", env, max_episode_steps=20)
+for where in ("reward", "observation", "reset"):
+    gym.register(f"NaN{where.capitalize()}-v0", NaN, max_episode_steps=20, kwargs={"where": where})
+gym.register("tests/Walk-v0", Walk, max_episode_steps=20)

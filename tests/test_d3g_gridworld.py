@@ -1,6 +1,7 @@
 """d3g_gridworld.py: the grid, the update with discrete actions, the panels' data, its runs and Figure 6."""
 
 import csv
+import fcntl
 import json
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import tyro
 from gymnasium.utils.env_checker import check_env
 from numpy_net import Net
 from test_d3g_continuous import expected_update, modules
+from test_runs import Clock
 
 import d3g_gridworld
 from d3g_gridworld import D3G, Args, GridWorld, neighbour_distance
@@ -91,7 +93,7 @@ def test_update_equals_hand_derived(variant, policy_frequency, float64):
     """Six updates: losses and all parameters as from NumPy, where I ends in a softmax and actions are one-hot."""
     changed = {"gamma": 0.9, "tau": 0.05, "beta": 0.7, "learning_rate": 1e-3, "policy_frequency": policy_frequency}
     torch.manual_seed(2)
-    agent = D3G(2, 4, Args(variants=(variant,), hidden_sizes=(5, 4), **changed))
+    agent = D3G(2, 4, hidden_sizes=(5, 4), cycle=variant == "d3g", **changed)
     with torch.no_grad():
         for parameter in agent.targets:
             parameter += 0.3 * torch.randn_like(parameter)
@@ -114,7 +116,7 @@ def test_update_equals_hand_derived(variant, policy_frequency, float64):
 
 def test_acts_on_the_most_probable_action(float64):
     torch.manual_seed(4)
-    agent = D3G(2, 4, Args(variants=("d3g",), hidden_sizes=(5, 4), coordinate_scale=0.5))
+    agent = D3G(2, 4, hidden_sizes=(5, 4))
     nets = {name: Net(module) for name, module in modules(agent).items()}
     chosen = set()
     for s in np.random.default_rng(0).normal(size=(40, 1, 2)) * 5:
@@ -123,10 +125,23 @@ def test_acts_on_the_most_probable_action(float64):
         np.testing.assert_allclose(agent.inverse_dynamics(*map(torch.tensor, (s, p))).detach()[0], probabilities)
         assert agent.act(s[0]) == probabilities.argmax()
         chosen.add(agent.act(s[0]))
-        proposed, value = agent.propose(s / 0.5)
+        proposed, value = agent.propose(s / 0.5, scale=0.5)
         np.testing.assert_allclose(proposed, p / 0.5)
         np.testing.assert_allclose(value, nets["critic.0"].forward(s, p)[:, 0])
     assert len(chosen) > 1
+
+
+def test_the_agent_alone_has_the_papers_networks():
+    names = ["critic", "proposal", "inverse_dynamics", "forward_dynamics", "critic_target", "proposal_target"]
+    agent = D3G(2, 4)
+    assert [name for name, _ in agent.named_children()] == names
+    assert [tuple(p.shape) for p in agent.forward_dynamics.parameters() if p.ndim == 2] == [
+        (256, 6),
+        (256, 256),
+        (2, 256),
+    ]
+    names.remove("forward_dynamics")
+    assert [name for name, _ in D3G(2, 4, cycle=False).named_children()] == names
 
 
 # ------------------------------------------------------------------------------------------------------- runs
@@ -183,7 +198,7 @@ def test_run_folder_field_by_field(variant, seed, root):
     folder, out = root
     run_dir = folder / variant / f"seed{seed}"
     info = json.loads((run_dir / "args.json").read_text())
-    expected = Args(**SMALL | {"variants": (variant,), "seed": seed, "num_seeds": 1, "run_dir": str(run_dir)})
+    expected = Args(**SMALL | {"variants": (variant,), "seed": seed, "num_seeds": 1, "run_dir": str(folder)})
     assert info["args"] == json.loads(json.dumps(d3g_gridworld.asdict(expected)))
     assert info["versions"].keys() == {"torch", "gymnasium", "mujoco", "numpy", "python"}
 
@@ -192,11 +207,11 @@ def test_run_folder_field_by_field(variant, seed, root):
     steps = [str(step) for step in range(0, 2101, 300)]
     assert [row[0] for row in evaluations[1:]] == steps
     for row in evaluations[1:]:
-        assert (float(row[1]), int(row[3])) == (-500, 500) or float(row[1]) == 2 - int(row[3])
+        assert (float(row[1]), float(row[3])) == (-500, 500) or float(row[1]) == 2 - float(row[3])
         assert row[2] == "0.0"
 
     model = torch.load(run_dir / "model.pt", weights_only=True)
-    agent = D3G(2, 4, Args(**model["args"]))
+    agent = D3G(2, 4, hidden_sizes=model["args"]["hidden_sizes"], cycle=variant == "d3g")
     for name, network in agent.named_children():
         network.load_state_dict(model[name])
     assert ("forward_dynamics" in model) == (variant == "d3g")
@@ -227,7 +242,9 @@ def test_run_folder_field_by_field(variant, seed, root):
     names = {"args.json", "evaluations.csv", "values.csv", "distances.csv", "path.csv", "model.pt"}
     assert {p.name for p in run_dir.iterdir() if "events" not in p.name} == names
     lines = out.splitlines()
-    assert f"device: cpu, CPU threads: 1, run folder: {run_dir}" in lines
+    first = lines.index(f"device: cpu, CPU threads: 1, run folder: {run_dir}") + 1
+    for line, row in zip(lines[first : first + len(steps)], evaluations[1:], strict=True):
+        assert line.startswith(f"step {row[0]}: return {float(row[1]):.1f} +- 0.0, ")
     assert len(lines) == 4 * (1 + len(steps)) + 1
     assert lines[-1] == f"run folder: {folder}; draw it: python benchmark/figure6.py {folder}"
 
@@ -294,7 +311,7 @@ def test_replay_of_the_grid(tmp_path, monkeypatch, capsys):
     real_save = d3g_gridworld.save
 
     def save(contents, file):
-        if "replay" in contents:
+        if isinstance(contents, dict) and "replay" in contents:
             replays.append(contents["replay"].clone().numpy())
         real_save(contents, file)
 
@@ -322,10 +339,10 @@ def test_replay_of_the_grid(tmp_path, monkeypatch, capsys):
 # ------------------------------------------------------------------------------------------------------- errors
 
 
-def refused(capsys, **args):
+def refused(capsys, status=2, **args):
     with pytest.raises(SystemExit) as stop:
         d3g_gridworld.train(Args(**args))
-    assert stop.value.code == 2
+    assert stop.value.code == status
     out, err = capsys.readouterr()
     assert out == ""
     assert err.count("\n") == 1
@@ -340,9 +357,10 @@ AT_LEAST_1 = ["num_seeds", "num_threads", "total_timesteps", "eval_frequency", "
     ("name", "value", "allowed"),
     [("variants", value, "d3g, d3g_no_cycle or both") for value in ((), ("d3g", "d3g"), ("td3",))]
     + [(name, 0, "at least 1") for name in [*AT_LEAST_1, "batch_size", "policy_frequency"]]
-    + [("seed", -1, "from 0 to 2**32 - 1"), ("hidden_sizes", (0,), "one width or more, each at least 1")]
+    + [("seed", -1, "from 0 to 2**32 - 1"), ("hidden_sizes", (0,), "one width or more, each from 1 to 10,000")]
+    + [("hidden_sizes", (10**9, 10**9), "one width or more, each from 1 to 10,000")]
     + [(name, value, "positive and finite") for name in ("learning_rate", "coordinate_scale") for value in (0.0, NAN)]
-    + [(name, value, "at least 0 and finite") for name, value in (("beta", INF), ("learning_starts", -1))]
+    + [("beta", INF, "at least 0 and finite"), ("learning_starts", -1, "at least 0")]
     + [(name, value, "from 0 to 1") for name in ("gamma", "epsilon") for value in (-0.1, 1.1, NAN)]
     + [("tau", 0.0, "above 0 and at most 1"), ("resume", True, "used with --run-dir")],
 )
@@ -366,6 +384,36 @@ def test_folders_in_use_are_refused_before_anything_is_written(root, tmp_path, c
         f"error: --run-dir {held}: must be a new folder or hold "
     )
     assert [p.name for p in folder.rglob("*") if p.is_file()] == ["args.json"]
+
+
+def test_a_folder_that_is_locked(tmp_path, capsys):
+    """That of one run of four; nothing is left of the others."""
+    folder = tmp_path / "root"
+    locked = folder / "d3g" / "seed2"
+    locked.mkdir(parents=True)
+    with open(locked / "args.json", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        error = refused(capsys, **SMALL, run_dir=str(folder), resume=True)
+    assert error == f"error: --run-dir {locked}: must not be in use, but another process has locked it\n"
+    left = [folder / "d3g", locked, locked / "args.json"]
+    assert sorted(folder.rglob("*")) == left
+
+
+def test_more_than_the_memory(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for where in ({"run_dir": str(tmp_path / "root")}, {}):
+        error = refused(capsys, status=1, total_timesteps=10**12, **where)
+        assert error.startswith("error: not enough memory for these arguments: Unable to allocate ")
+        assert list(tmp_path.rglob("*")) == []
+
+
+def test_roots_of_the_same_second_are_two(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(d3g_gridworld, "time", Clock())
+    args = Args(**SMALL | {"variants": ("d3g",), "num_seeds": 1, "total_timesteps": 5, "exp_name": "my/own:name"})
+    assert d3g_gridworld.train(args) == Path("runs", "gridworld__my_own_name__1__1000")
+    assert d3g_gridworld.train(args) == Path("runs", "gridworld__my_own_name__1__1001")
+    assert len(list((tmp_path / "runs").glob("*/d3g/seed1/model.pt"))) == 2
 
 
 def test_a_foreign_checkpoint(root, tmp_path, capsys):

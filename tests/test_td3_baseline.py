@@ -8,7 +8,7 @@ import torch
 from numpy_net import Net
 
 import td3_baseline
-from td3_baseline import TD3, Actor, Args, train
+from td3_baseline import TD3, Actor, Args, make_agent, train
 
 OBS, ACT, BATCH, HIDDEN = 3, 2, 9, (5, 4)
 LOW, HIGH = np.array([-1.0, -0.5]), np.array([2.0, 0.25])
@@ -71,10 +71,10 @@ def batches(count):
         yield s, rng.uniform(LOW, HIGH, (BATCH, ACT)), rng.normal(size=(BATCH, 1)), s2, d
 
 
-def distinct_agent(**changes):
+def distinct_agent(args):
     """An agent whose target networks differ from the online ones, so that mistaking one for the other shows."""
     torch.manual_seed(9)
-    agent = TD3(OBS, LOW, HIGH, Args(**ARGS | changes))
+    agent = make_agent(args, OBS, LOW, HIGH)
     with torch.no_grad():
         for parameter in [*agent.critic_target.parameters(), *agent.actor_target.parameters()]:
             parameter += 0.5 * torch.randn_like(parameter)
@@ -94,9 +94,10 @@ def distinct_agent(**changes):
     ids=["td3", "ddpg", "slow-and-noisy", "one-critic", "no-smoothing", "three-critics"],
 )
 def test_update_equals_hand_derived(changes, monkeypatch, float64):
-    agent = distinct_agent(**changes)
+    args = Args(**ARGS | changes)
+    agent = distinct_agent(args)
     nets = {name: Net(module) for name, module in modules(agent).items()}
-    assert len(nets) == 2 * agent.args.num_critics + 2
+    assert len(nets) == 2 * args.num_critics + 2
     mse_loss, regression_targets, each_was_least = torch.nn.functional.mse_loss, [], set()
 
     def recording_mse_loss(x, target):
@@ -111,10 +112,10 @@ def test_update_equals_hand_derived(changes, monkeypatch, float64):
         agent.update(tuple(torch.tensor(x) for x in batch))
         torch.manual_seed(update)
         noise = torch.randn(BATCH, ACT).numpy()
-        y, losses, least = expected_update(nets, batch, noise, update, agent.args)
+        y, losses, least = expected_update(nets, batch, noise, update, args)
         each_was_least |= least
 
-        assert len(regression_targets) == agent.args.num_critics
+        assert len(regression_targets) == args.num_critics
         for target in regression_targets:
             np.testing.assert_allclose(target, y, rtol=1e-10, atol=1e-12)
         for name, loss in losses.items():
@@ -129,15 +130,16 @@ def test_update_equals_hand_derived(changes, monkeypatch, float64):
                     err_msg=f"{name}, parameter {i}, update {update}",
                 )
         moved = {name.split(".")[0] for name, value in agent.state_dict().items() if not value.equal(before[name])}
-        delayed = {"actor", "actor_target", "critic_target"} if update % agent.args.policy_frequency == 0 else set()
+        delayed = {"actor", "actor_target", "critic_target"} if update % args.policy_frequency == 0 else set()
         assert moved == {"critic"} | delayed
-    assert len(each_was_least) > 1 or agent.args.num_critics == 1, "the same critic's target was always the least"
+    assert len(each_was_least) > 1 or args.num_critics == 1, "the same critic's target was always the least"
 
 
 @pytest.mark.parametrize("noise_clip", [0.1, 2.0])
 def test_smoothing_is_clipped_and_stays_within_the_bounds(noise_clip, float64):
     """Large noise: a' is at most noise_clip x scale from pi'(s'), and never outside the asymmetric bounds."""
-    agent, seen = distinct_agent(policy_noise=5.0, noise_clip=noise_clip), []
+    agent = distinct_agent(Args(**ARGS, policy_noise=5.0, noise_clip=noise_clip))
+    seen = []
     agent.critic_target[0].register_forward_hook(lambda _module, inputs, _output: seen.append(inputs))
     agent.update(tuple(torch.tensor(x) for x in next(batches(1))))
     ((s, a),) = seen
@@ -156,7 +158,8 @@ def test_smoothing_is_clipped_and_stays_within_the_bounds(noise_clip, float64):
 
 def test_gradients_only_for_what_is_stepped(float64):
     """The actor's loss leads through the critic and must leave no gradient on it."""
-    agent, gradients = distinct_agent(policy_frequency=1), {}
+    agent = distinct_agent(Args(**ARGS, policy_frequency=1))
+    gradients = {}
     for name, optimizer in agent.optimizers.items():
 
         def record(_optimizer, _args, _kwargs, name=name):
@@ -201,7 +204,13 @@ def test_defaults_are_what_the_algorithm_implies(algorithm, defaults):
 @pytest.mark.parametrize("algorithm", ["td3", "ddpg"])
 def test_the_saved_actor_acts_as_the_agent_did(algorithm, tmp_path, monkeypatch):
     kept = []
-    monkeypatch.setattr(td3_baseline, "TD3", lambda *args: kept.append(TD3(*args)) or kept[-1])
+
+    class Kept(TD3):
+        def __init__(self, *args, **hyperparameters):
+            super().__init__(*args, **hyperparameters)
+            kept.append(self)
+
+    monkeypatch.setattr(td3_baseline, "TD3", Kept)
     run_dir = tmp_path / "run"
     args = Args(
         algorithm=algorithm,
@@ -224,7 +233,8 @@ def test_the_saved_actor_acts_as_the_agent_did(algorithm, tmp_path, monkeypatch)
         with torch.no_grad():
             action = actor(torch.as_tensor(observation, dtype=torch.float32).unsqueeze(0))[0].numpy()
         np.testing.assert_array_equal(action.astype(np.float64), kept[0].act(observation))
-    agent = TD3(model["obs_dim"], np.array(model["action_low"]), np.array(model["action_high"]), Args(**stored))
+    low, high = np.array(model["action_low"]), np.array(model["action_high"])
+    agent = make_agent(Args(**stored), model["obs_dim"], low, high)
     assert [list(network.state_dict()) for _, network in agent.named_children()] == [
         list(model[name]) for name in ("critic", "actor", "critic_target", "actor_target")
     ]
