@@ -455,10 +455,10 @@ def prepare_torch(args: Args) -> torch.device:
     return device
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, exist_ok: bool = False) -> None:
     """Make a folder and those above it, and remember which of them did not exist."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=exist_ok)
     made_folders.extend(missing)
 
 
@@ -519,8 +519,7 @@ def open_run(args: Args, folder: Path | str) -> Iterator["Run"]:
     """Lock the folder until the run ends or fails; fail if it is in use, or holds a run that `args` do not resume."""
     folder = Path(folder)
     try:
-        if not folder.is_dir():
-            make_folder(folder)
+        make_folder(folder, exist_ok=True)
         mode = "a+"
         if any((folder / name).exists() for name in RUN_FILES):
             mode = "r+" if os.access(folder, os.W_OK) else "r"  # a complete run may lie on a read-only disk

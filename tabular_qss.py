@@ -549,10 +549,10 @@ def allocate(*shape: int) -> np.ndarray:
 
 
 # Copied from d3g_continuous.make_folder
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, exist_ok: bool = False) -> None:
     """Make a folder and those above it, and remember which of them did not exist."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=exist_ok)
     made_folders.extend(missing)
 
 
@@ -655,8 +655,7 @@ def open_run(args: Args, folder: Path | str) -> Iterator["Run"]:
     folder = Path(folder)
     file = folder / "args.json"
     try:
-        if not folder.is_dir():
-            make_folder(folder)
+        make_folder(folder, exist_ok=True)
         mode = "a+"
         if any((folder / name).exists() for name in RUN_FILES):
             mode = "r+" if os.access(file, os.W_OK) else "r"  # a complete run may lie on a read-only disk

@@ -485,16 +485,16 @@ def limited(*args, kilobytes):
 
 
 @contextlib.contextmanager
-def small_disk(folder, kilobytes):
+def small_disk(folder, kilobytes, largest_file):
     """Mount a disk of that size there; yield how to start the script and how to make room.
 
-    Where one cannot mount, no file of the script's can become as large as that, until there is room.
+    Where one cannot mount, no file of the script's can become larger than the largest, until there is room.
     """
     folder.mkdir()
     options_of_mount = ["-t", "tmpfs", "-o", f"size={kilobytes}k"]
     mounted = subprocess.run(["mount", *options_of_mount, "tmpfs", folder], capture_output=True).returncode == 0
     if not mounted:
-        yield lambda *args: limited(*args, kilobytes=kilobytes), lambda: None
+        yield lambda *args: limited(*args, kilobytes=largest_file), lambda: None
         return
     try:
         yield start, lambda: subprocess.run(["mount", "-o", "remount,size=10m", folder], check=True)
@@ -502,10 +502,10 @@ def small_disk(folder, kilobytes):
         subprocess.run(["umount", folder], check=True)
 
 
-@in_background((64, False), (76, True))
-def a_full_disk(kilobytes, one_fits, reference, tmp_path):
+@in_background((64, 64, False), (100, 76, True))
+def a_full_disk(kilobytes, largest_file, one_fits, reference, tmp_path):
     """The first checkpoint has 72 KB, those after it have more. What was whole stays whole, and a resume goes on."""
-    with small_disk(tmp_path / "disk", kilobytes if not one_fits else 100) as (start_on_disk, make_room):
+    with small_disk(tmp_path / "disk", kilobytes, largest_file) as (start_on_disk, make_room):
         run_dir = tmp_path / "disk" / "run"
         out, err = finish(start_on_disk(*checkpointed(run_dir)), 1)
         assert err.startswith(f"error: {run_dir / 'checkpoint.pt'} cannot be written: ")
