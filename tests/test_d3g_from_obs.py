@@ -513,10 +513,17 @@ def mount():
 
 @pytest.fixture
 def file_size_limit():
-    """A function that limits how large this process may make a file, as a full disk would."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    """A function that limits how large this process may make a file, as a full disk would; without a size, no more.
+
+    The limit is to be lifted before the test ends: pytest's own output may be a file.
+    """
+    before, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size=before):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+
+    yield limit
+    limit()
 
 
 @pytest.mark.parametrize("default", [False, True], ids=["--collect", "default"])
@@ -539,7 +546,10 @@ def test_a_collection_sees_at_once_that_it_cannot_write(
     Walk.actions.clear()
     file = folder / "short_Walk-v0__random.npz"
     args = {"dataset_size": 4000} | ({} if default else {"collect": str(file)})
-    error = refused(capsys, **args)
+    try:
+        error = refused(capsys, **args)
+    finally:
+        file_size_limit()
     assert error.startswith(f"error: {file}: must be a file that can be written, of 84000 bytes: ")
     assert Walk.actions == [], "it collected first"
     assert contents(tmp_path) == before
@@ -572,7 +582,10 @@ def test_a_disk_that_becomes_full_while_collecting(how, mount, file_size_limit, 
         return evaluate(*args)
 
     monkeypatch.setattr(d3g_from_obs, "evaluate", evaluate_on_a_full_disk)
-    out, err = stopped(capsys, 1, collect, folder / "data.npz")
+    try:
+        out, err = stopped(capsys, 1, collect, folder / "data.npz")
+    finally:
+        file_size_limit()
     assert out == f"collecting {folder / 'data.npz'}\n"
     assert "cannot be written: [Errno " in err
     assert files(folder) - {"filler"} == set()
