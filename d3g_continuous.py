@@ -89,10 +89,11 @@ class MLP(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(n, m) for n, m in zip(sizes[:-1], sizes[1:], strict=True))
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        *hidden, output = self.layers
         x = torch.cat(inputs, 1)
-        for layer in self.layers[:-1]:
+        for layer in hidden:
             x = torch.relu_(layer(x))
-        return self.layers[-1](x)
+        return output(x)
 
 
 class InverseDynamics(MLP):
@@ -642,12 +643,12 @@ class Run:
 
     def add_evaluation(self, step: int, returns: np.ndarray, lengths: np.ndarray, seconds: float) -> None:
         """Add a row to evaluations.csv, of an evaluation that began after so many seconds of training."""
-        self.started = time.perf_counter() - seconds
         check_finite({"the return of an evaluation": returns}, step)
         self.evaluations.append(f"{step},{returns.mean()},{returns.std()},{lengths.mean()},{seconds:.2f}")
         self.write_evaluations()
         self.log({"eval/return_mean": returns.mean()}, step)
         self.say(f"step {step}: return {returns.mean():.1f} +- {returns.std():.1f}, {seconds:.0f} s")
+        self.started = time.perf_counter() - seconds
 
     def write_evaluations(self) -> None:
         """Write evaluations.csv anew, whole."""
