@@ -188,8 +188,10 @@ class BCO(nn.Module):
     def minimise(self, name: str, loss: torch.Tensor) -> None:
         """One Adam step of network `name` on `loss`; no other network gets gradients, wherever `loss` leads."""
         optimizer = self.optimizers[name]
-        optimizer.zero_grad()
-        loss.backward(inputs=optimizer.param_groups[0]["params"])
+        parameters = optimizer.param_groups[0]["params"]
+        gradients = torch.autograd.grad(loss, parameters)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
         optimizer.step()
         self.losses[f"{name}_loss"] = loss.detach()
 
