@@ -150,3 +150,15 @@ def test_one_lowest_python():
     assert lowest == {f">={said}"}
     ruff = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]
     assert ruff["target-version"] == "py" + said.replace(".", "")
+
+
+def test_td3_trains_in_the_loop_of_d3g():
+    """The two loops differ in the names of the agents and in the units of D3G+, and in nothing else."""
+    d3g = definitions((ROOT / "d3g_continuous.py").read_text())["train"]
+    td3 = definitions((ROOT / "td3_baseline.py").read_text())["train"]
+    units = [node for node in ast.walk(d3g) if isinstance(node, ast.If) and "standardize" in ast.dump(node.test)]
+    assert len(units) == 1
+    for node in ast.walk(d3g):
+        if isinstance(node, ast.While):
+            node.body = [statement for statement in node.body if statement is not units[0]]
+    assert text_of(d3g, "D3G", "TD3") == text_of(td3)
