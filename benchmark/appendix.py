@@ -1,6 +1,6 @@
 """The tabular figures of the appendix: greedy returns of QSA and QSS where actions slip, and beside a windy cliff.
 
-    python benchmark/appendix.py RUN_DIR [RUN_DIR ...] --output appendix.png
+    python benchmark/appendix.py RUN_DIR [RUN_DIR ...] --output runs/appendix.png
 
 Reads runs of `tabular_qss.py --experiment appendix_stochastic` and `appendix_windy`, both or one. Curves are means over
 seeds, bands 95% bootstrap intervals of the mean.

@@ -1,6 +1,6 @@
 """Figure 2: the values that QSA and QSS learn in the deterministic gridworld, and their fractional difference.
 
-    python benchmark/figure2.py RUN_DIR --output figure2.png
+    python benchmark/figure2.py RUN_DIR --output runs/figure2.png
 
 Reads a run of `tabular_qss.py --experiment figure2`. Every panel is the mean over its seeds.
 """

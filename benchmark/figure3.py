@@ -1,6 +1,6 @@
 """Figure 3: what QSA and QSS learn in the gridworld where every action slips, and their distance over slip.
 
-    python benchmark/figure3.py RUN_DIR --output figure3.png
+    python benchmark/figure3.py RUN_DIR --output runs/figure3.png
 
 Reads a run of `tabular_qss.py --experiment figure3`. The heatmaps are means over its seeds; the band is the 95%
 bootstrap interval of the mean distance.

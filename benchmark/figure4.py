@@ -1,6 +1,6 @@
 """Figure 4: greedy returns over training in the gridworld with redundant (a, b, c) and permuted (d) actions.
 
-    python benchmark/figure4.py RUN_DIR [RUN_DIR ...] --output figure4.png
+    python benchmark/figure4.py RUN_DIR [RUN_DIR ...] --output runs/figure4.png
 
 Reads runs of `tabular_qss.py --experiment figure4a`, `figure4b`, `figure4c` and `figure4d`, one of each or fewer.
 Curves are means over seeds, bands 95% bootstrap intervals of the mean.

@@ -1,6 +1,6 @@
 """Figure 6: values, distance of the proposals and paths of D3G (top) and D3G- (bottom) in the gridworld.
 
-    python benchmark/figure6.py ROOT --output figure6.png
+    python benchmark/figure6.py ROOT --output runs/figure6.png
 
 Reads the complete runs in the root folder of d3g_gridworld.py. Heatmaps are means over seeds, bands 95% bootstrap
 intervals of the mean; every seed's path is drawn, up to the goal. Prints what each run has learned in numbers.

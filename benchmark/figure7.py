@@ -1,6 +1,6 @@
 """Figure 7: evaluation returns over environment steps, a panel per task, a curve per algorithm; and a table of them.
 
-    python benchmark/figure7.py RUN_DIR [RUN_DIR ...] --output figure7.png
+    python benchmark/figure7.py RUN_DIR [RUN_DIR ...] --output runs/figure7.png
 
 Reads args.json and evaluations.csv of each run's folder. A curve is the mean over the runs (seeds) of one algorithm on
 one task, cut to the steps that all of them have reached; its band is the 95% bootstrap interval of that mean. Beside

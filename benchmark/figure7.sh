@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prints the commands that make the data of Figure 7, a run each: 8 tasks, 4 algorithms, 10 seeds.
 #     benchmark/figure7.sh | benchmark/local.sh &&
-#         python benchmark/figure7.py runs/figure7/* --output figure7.png
+#         python benchmark/figure7.py runs/figure7/* --output runs/figure7.png
 #     benchmark/figure7.sh --tasks Hopper-v4,Ant-v4 --algorithms td3,d3g --seeds 1,2,3 --total-timesteps 300000
 # The three selections are the printer's own; further arguments are passed on to every run. Algorithms are td3, ddpg,
 # d3g, d3g_no_cycle (D3G without its cycle) and, only where it is named, d3g_plus (D3G with standardised differences).

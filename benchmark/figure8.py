@@ -1,6 +1,6 @@
 """Figure 8: the plan that D3G imagines after learning from observations, and what its policy then does.
 
-    python benchmark/figure8.py RUN_DIR --output figure8.png
+    python benchmark/figure8.py RUN_DIR --output runs/figure8.png
 
 Reads a complete run of d3g_from_obs.py. From a start state it follows the plan s <- C(s, s + tau(s)), for 200 steps at
 most. Of InvertedPendulum and Reacher it draws every 5th imagined state with MuJoCo's renderer, above the same of an

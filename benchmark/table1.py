@@ -1,6 +1,6 @@
 """Table 1: what D3G and BCO reach from observations of ever more random behaviour, beside the paper's numbers.
 
-    python benchmark/table1.py RUN_DIR [RUN_DIR ...] --output table1.md
+    python benchmark/table1.py RUN_DIR [RUN_DIR ...] --output runs/table1.md
 
 Reads args.json, which says what the data were, and evaluations.csv of each run's folder. A seed's score is its highest
 evaluation; a cell is mean ± population standard deviation over seeds, and their interquartile mean. A maximum over 10

@@ -2,7 +2,7 @@
 # Prints the commands that make the data of Table 1: a TD3 expert per task, the data sets, then a run of D3G and one of
 # BCO per data set and seed. What stands above a line `wait` must have ended well before what follows it starts.
 #     benchmark/table1.sh | benchmark/local.sh &&
-#         python benchmark/table1.py runs/table1/* --output table1.md
+#         python benchmark/table1.py runs/table1/* --output runs/table1.md
 #     benchmark/table1.sh --tasks InvertedPendulum-v4 --randomness 0,1 --seeds 1,2 --d3g "--offline-updates 150000"
 # The selections --tasks, --randomness, --algorithms and --seeds are the printer's own; algorithms are d3g, bco and, only
 # where it is named, d3g_plus (D3G with standardised differences). --expert, --data, --d3g and --bco take further

@@ -1,7 +1,7 @@
 """Look at the policy of a run: in a window, or as a GIF where there is no display.
 
     python benchmark/watch.py RUN_DIR
-    python benchmark/watch.py RUN_DIR --output episodes.gif --episodes 3
+    python benchmark/watch.py RUN_DIR --output runs/episodes.gif --episodes 3
 
 It plays the model.pt of a complete run of d3g_continuous.py, td3_baseline.py, d3g_from_obs.py or bco_baseline.py, or
 the latest checkpoint.pt of one that is still going, and only reads them. The policy acts without noise. Unless `--seed`
