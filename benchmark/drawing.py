@@ -13,6 +13,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.patheffects import withStroke  # noqa: E402
 
+# Figures are drawn at the size at which they are shown, and the same data give the same file
+WIDTH = 7.6  # inches
+plt.rcParams.update({"font.size": 8, "axes.titlesize": 9, "lines.linewidth": 1.3, "savefig.dpi": 200})
+plt.rcParams["svg.hashsalt"] = "qss"
+FEW = 5  # of so many runs or fewer every one is drawn, since the bootstrap interval of three is but their range
+
 # Okabe and Ito's colours, which colour-blind people can tell apart
 BLUE, ORANGE, GREEN, PINK, SKY, RED = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
 
@@ -179,34 +185,60 @@ def read_curves(run_dir: Path, experiments: tuple[str, ...]) -> tuple[dict, np.n
     return args, columns["episode"][0, 0], curves
 
 
-def draw_heatmap(axis, values: np.ndarray, label: str, **style) -> None:
-    """Draw the values of the grid's states [121] with a colour bar of that label; S and G mark start and goal."""
+def draw_heatmap(axis, values: np.ndarray, **style):
+    """Draw the values of the grid's states [121] and return the image; S and G mark start and goal."""
     image = axis.imshow(values.reshape(11, 11), **style)
-    axis.figure.colorbar(image, ax=axis, label=label, shrink=0.85)
     for name, place in (("S", 0), ("G", 10)):
         outline = [withStroke(linewidth=2, foreground="black")]
         axis.text(place, place, name, ha="center", va="center", color="white", fontweight="bold", path_effects=outline)
     axis.set(xlabel="column", ylabel="row", xticks=(0, 5, 10), yticks=(0, 5, 10))
+    return image
 
 
 def draw_curve(axis, x: np.ndarray, runs: np.ndarray, label: str, color: str, **style) -> None:
-    """Draw the mean over runs [runs, n] at x [n] and, of two runs or more, its 95% bootstrap interval."""
-    axis.plot(x, runs.mean(0), label=label, color=color, **style)
-    if len(runs) > 1:
-        axis.fill_between(x, *bootstrap_interval(runs), color=color, alpha=0.25, linewidth=0)
+    """Draw the mean over runs [runs, n] at x [n], over the runs as thin lines or, of more than five, over a band, the
+    95% bootstrap interval of the mean."""
+    (line,) = axis.plot(x, runs.mean(0), label=label, color=color, **style)
+    if len(runs) > FEW:
+        band = bootstrap_interval(runs)
+        axis.fill_between(x, *band, color=color, alpha=0.25, linewidth=0, zorder=line.get_zorder())
+    elif len(runs) > 1:
+        axis.plot(x, runs.T, color=color, alpha=0.4, linewidth=0.5, zorder=line.get_zorder())
 
 
-def picture(figure, output: Path) -> bytes:
-    """Return a figure as a picture in the format that the ending of `output` names; fail where there is none such."""
+def draw_legend(figure, **style) -> None:
+    """Draw one legend below the panels, with every label of theirs once, in the order in which they come."""
+    entries = {}
+    for axis in figure.axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    style = {"loc": "outside lower center", "ncols": len(entries), "frameon": False, **style}
+    figure.legend(entries.values(), entries.keys(), **style)
+
+
+def thousands(axis) -> None:
+    """Write the ticks of an axis as 10k for 10,000."""
+    axis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if abs(x) >= 1000 else f"{x:g}")
+
+
+def pictures(figure, output: Path) -> dict[Path, bytes]:
+    """Return a figure as a picture in the format that the ending of `output` names, of a PNG with curves an SVG as
+    well, by the file's name; fail where there is none such."""
     if not output.suffix:
         fail(f"--output {output}: must be the name of a picture with its ending, such as {output.name}.png")
-    buffer = io.BytesIO()
-    try:
-        figure.savefig(buffer, format=output.suffix[1:], dpi=120)
-    except ValueError as error:
-        fail(f"--output {output}: must be a picture that can be written, such as {output.stem}.png: {error}")
+    names = [output]
+    if output.suffix == ".png" and not any(axis.images for axis in figure.axes):
+        names.append(output.with_suffix(".svg"))
+    files = {}
+    for file in names:
+        buffer = io.BytesIO()
+        try:
+            figure.savefig(buffer, format=file.suffix[1:], metadata={"Date": None} if file.suffix == ".svg" else None)
+        except ValueError as error:
+            fail(f"--output {output}: must be a picture that can be written, such as {output.stem}.png: {error}")
+        files[file] = buffer.getvalue()
     plt.close(figure)
-    return buffer.getvalue()
+    return files
 
 
 def table_text(caption: str, rows: list[list[str]]) -> str:
@@ -240,5 +272,5 @@ def write_files(files: dict[Path, bytes | str]) -> None:
 
 
 def write(figure, output: Path) -> None:
-    """Write a figure as a picture, and say where."""
-    write_files({output: picture(figure, output)})
+    """Write a figure as a picture, or two, and say where."""
+    write_files(pictures(figure, output))

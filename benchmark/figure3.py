@@ -2,8 +2,10 @@
 
     python benchmark/figure3.py RUN_DIR --output runs/figure3.png
 
-Reads a run of `tabular_qss.py --experiment figure3`. The heatmaps are means over its seeds; the band is the 95%
-bootstrap interval of the mean distance.
+Reads a run of `tabular_qss.py --experiment figure3`. All heatmaps are means over its seeds and on one scale, which is
+logarithmic below -20; the first is that of Figure 2b, QSS without a slip. The distance is given per state, as
+the root of the mean squared difference: the Euclidean distance over all 121 states divided by 11. Its band is the 95%
+bootstrap interval of the mean.
 """
 
 from dataclasses import dataclass
@@ -11,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from drawing import BLUE, SLIPS, draw_curve, draw_heatmap, plt, read_results, write
+from drawing import BLUE, SLIPS, WIDTH, draw_curve, draw_heatmap, plt, read_results, write
+from matplotlib.colors import SymLogNorm
 
 
 @dataclass
@@ -25,22 +28,32 @@ class Args:
 
 
 def main(args: Args) -> None:
-    """Draw the two heatmaps and the curve, and write the PNG."""
+    """Draw the three heatmaps and the curve, and write the PNG."""
     run, columns = read_results(args.run_dir, ("figure3",))
-    qsa = columns["qsa_value"][-1].mean(0)
-    qss = columns["qss_value"][-1].mean(0)
+    heatmaps = {
+        "(Figure 2b)  QSS, no slip": columns["qss_value"][0].mean(0),
+        "(a)  QSA, 100% slip": columns["qsa_value"][-1].mean(0),
+        "(b)  QSS, 100% slip": columns["qss_value"][-1].mean(0),
+    }
     distance = columns["distance"][:, :, 0, 0]  # one per slip and seed, in the rows of all its states
     slips = np.array(SLIPS)
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
-    draw_heatmap(axes[0], qsa, "value (discounted return)", cmap="viridis")
-    axes[0].set_title("(a)  max$_a$ Q(s, a), 100% slip")
-    draw_heatmap(axes[1], qss, "value (discounted return)", cmap="viridis")
-    axes[1].set_title("(b)  max$_{s'}$ Q(s, s'), 100% slip")
-    draw_curve(axes[2], slips, distance.T, "distance", BLUE, marker="o")
-    axes[2].set(title="(c)  distance of the values", xlabel="probability of a slip", xticks=slips)
-    axes[2].set(ylabel="Euclidean distance over 121 states", ylim=(0, None))
-    axes[2].grid(alpha=0.3)
-    figure.suptitle(f"gridworld with slips, mean over {run['num_seeds']} seeds, band: 95% interval")
+    figure, axes = plt.subplots(1, 4, figsize=(WIDTH, 2.4), layout="constrained", width_ratios=(1, 1, 1, 1.1))
+    lowest = min(values.min() for values in heatmaps.values())
+    highest = max(values.max() for values in heatmaps.values())
+    scale = SymLogNorm(linthresh=20, linscale=2, vmin=lowest, vmax=highest)
+    for axis, (title, values) in zip(axes, heatmaps.items(), strict=False):
+        image = draw_heatmap(axis, values, norm=scale, cmap="viridis")
+        axis.set_title(title)
+    bar = figure.colorbar(image, ax=axes[:3], label="value", location="bottom", shrink=0.6, aspect=40)
+    ticks = [-80, -40, -20, -15, -10, -5, 0]
+    bar.set_ticks(ticks, labels=map(str, ticks))
+    for axis in axes[1:3]:
+        axis.set_ylabel(None)
+    draw_curve(axes[3], slips, distance.T / np.sqrt(121), "distance", BLUE, marker="o", markersize=3)
+    axes[3].set(title="(c)  distance of QSA and QSS", xlabel="probability of a slip", xticks=slips)
+    axes[3].set(ylabel="RMS over states", ylim=(0, None))
+    axes[3].grid(alpha=0.3)
+    figure.suptitle(f"gridworld with slips, mean over {run['num_seeds']} seeds")
     write(figure, args.output or args.run_dir / "figure3.png")
 
 

@@ -3,14 +3,32 @@
     python benchmark/figure4.py RUN_DIR [RUN_DIR ...] --output runs/figure4.png
 
 Reads runs of `tabular_qss.py --experiment figure4a`, `figure4b`, `figure4c` and `figure4d`, one of each or fewer.
-Curves are means over seeds, bands 95% bootstrap intervals of the mean.
+Curves are means over seeds, bands 95% bootstrap intervals of the mean; the dotted line is the optimum. In (d), where
+single evaluations jump up and down, a point is the mean over those within 20% of its episode.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tyro
-from drawing import BLUE, GREEN, ORANGE, PINK, RED, SKY, draw_curve, fail, plt, read_curves, write
+from drawing import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    PINK,
+    RED,
+    WIDTH,
+    draw_curve,
+    draw_legend,
+    fail,
+    plt,
+    read_curves,
+    thousands,
+    write,
+)
+
+OPTIMUM = -18  # of 20 steps, 19 cost 1 each, and the last one, to the goal, gives 1
 
 TITLES = {
     "figure4a": "(a)  QSA",
@@ -18,9 +36,9 @@ TITLES = {
     "figure4c": "(c)  QSS, inverse dynamics learned",
     "figure4d": "(d)  transfer to permuted actions",
 }
-STYLES = {"4": (BLUE, "-"), "40": (ORANGE, "--"), "400": (GREEN, "-.")}
-STYLES |= {("QSA", "transfer"): (RED, "-"), ("QSA", "scratch"): (PINK, "--")}
-STYLES |= {("QSS", "transfer"): (BLUE, "-"), ("QSS", "scratch"): (SKY, "--")}
+STYLES = {"4": (GREEN, "-"), "40": (PINK, "--"), "400": (RED, "-.")}
+STYLES |= {("QSA", "transfer"): (ORANGE, "-"), ("QSA", "scratch"): (ORANGE, "--")}
+STYLES |= {("QSS", "transfer"): (BLUE, "-"), ("QSS", "scratch"): (BLUE, "--")}
 
 
 @dataclass
@@ -31,6 +49,12 @@ class Args:
     """folders of runs"""
     output: Path | None = None
     """the PNG to write; by default figure4.png in the first run's folder"""
+
+
+def smooth(episodes: np.ndarray, returns: np.ndarray) -> np.ndarray:
+    """Of returns [seeds, n], at every episode the mean of those within 20% of it [seeds, n]."""
+    smoothed = [returns[:, (episodes >= x / 1.2) & (episodes <= x * 1.2)].mean(1) for x in episodes]
+    return np.stack(smoothed, axis=1)
 
 
 def main(args: Args) -> None:
@@ -44,17 +68,22 @@ def main(args: Args) -> None:
             fail(f"{run_dir}: must be the only run of {run['experiment']}")
         runs[run["experiment"]] = (run, episodes, curves)
     rows, columns = (2, 2) if len(runs) > 2 else (1, len(runs))
-    figure, axes = plt.subplots(rows, columns, figsize=(5 * columns, 3.4 * rows), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, 2.3 * rows), squeeze=False, layout="constrained")
     for axis, (experiment, (run, episodes, curves)) in zip(axes.flat, sorted(runs.items()), strict=False):
+        if experiment == "figure4d":
+            curves = {key: smooth(episodes, returns) for key, returns in curves.items()}
+            axis.set_xscale("symlog", linthresh=10, linscale=0.3)
         for (algorithm, setting), returns in curves.items():
             color, line = STYLES.get(setting) or STYLES[algorithm, setting]
             label = f"{setting} actions" if setting.isdigit() else f"{algorithm}, {setting}"
-            draw_curve(axis, episodes, returns, label, color, linestyle=line, linewidth=1.2)
+            draw_curve(axis, episodes, returns, label, color, linestyle=line)
+        axis.axhline(OPTIMUM, color="black", linestyle=":", linewidth=0.8)
         after = " with the new labels" if experiment == "figure4d" else ""
         axis.set(title=TITLES[experiment], xlabel=f"training episodes{after}", ylim=(-520, 10))
         axis.set_ylabel(f"greedy return ({run['num_seeds']} seeds)")
+        thousands(axis.xaxis)
         axis.grid(alpha=0.3)
-        axis.legend(frameon=False, loc="center" if experiment == "figure4d" else "center right")
+    draw_legend(figure, ncols=4)
     for axis in list(axes.flat)[len(runs) :]:
         axis.axis("off")
     write(figure, args.output or args.run_dirs[0] / "figure4.png")

@@ -1,9 +1,10 @@
-"""Figure 6: values, distance of the proposals and paths of D3G (top) and D3G- (bottom) in the gridworld.
+"""Figure 6: values, distance of the proposals and paths of D3G and D3G- in the gridworld.
 
     python benchmark/figure6.py ROOT --output runs/figure6.png
 
-Reads the complete runs in the root folder of d3g_gridworld.py. Heatmaps are means over seeds, bands 95% bootstrap
-intervals of the mean; every seed's path is drawn, up to the goal. Prints what each run has learned in numbers.
+Reads the complete runs in the root folder of d3g_gridworld.py. Every seed is drawn: its heatmap, all on the scale of
+D3G's own values, beyond which D3G-'s are cut off; the distance of its proposal at the start, from which the agent's
+random steps are shaded; and its path, up to the goal. Prints what each run has learned in numbers.
 """
 
 from dataclasses import dataclass
@@ -15,10 +16,10 @@ from drawing import (
     BLUE,
     DAMAGE,
     ORANGE,
+    WIDTH,
     arrange,
     bootstrap_interval,
     check_info,
-    draw_curve,
     draw_heatmap,
     fail,
     plt,
@@ -26,6 +27,7 @@ from drawing import (
     read_table,
     take,
     take_count,
+    thousands,
     write,
 )
 from evaluations import Run, check_equal, check_seeds
@@ -67,6 +69,7 @@ def read_run(run_dir: Path) -> tuple[Run, dict[str, np.ndarray]]:
         evaluations = read_table(file, "step,return_mean,return_std,length_mean,seconds")
         evaluations = arrange(file, evaluations, {"step": steps})
 
+        take(args, "learning_starts", int)
         identity = {"seed": take(args, "seed", int)}
     except DAMAGE as error:
         fail(f"{run_dir}: must be the folder of a complete run of d3g_gridworld.py: {error}")
@@ -129,50 +132,63 @@ def say(run: Run, panel: dict[str, np.ndarray]) -> None:
     )
 
 
-def draw(row: np.ndarray, variant: str, panels: list[dict]) -> None:
-    """Draw the three panels of a variant."""
-    label, color = VARIANTS[variant]
-    seeds = f"{len(panels)} seed{'s' if len(panels) > 1 else ''}"
-    values = np.mean([panel["values"] for panel in panels], axis=0)
-    values[-1] = np.nan  # nothing is ever proposed from the goal
-    draw_heatmap(row[0], values, "Q(s, s + \u03c4(s))", cmap="viridis")
-    row[0].set_title(f"{label}: value, mean over {seeds}")
+def draw(variants: dict[str, tuple[list[Run], list[dict]]]) -> plt.Figure:
+    """Draw a row of heatmaps per variant, one per seed, and below them the distances and the paths."""
+    figure = plt.figure(figsize=(WIDTH, 5.6), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=(1.15, 1))
+    columns = max(len(panels) for _, panels in variants.values())
+    axes = top.subplots(len(variants), columns, squeeze=False)
+    own = np.concatenate([panel["values"][:-1] for panel in variants["d3g"][1]])
+    scale = {"vmin": own.min(), "vmax": own.max(), "cmap": "viridis"}
+    for row, (variant, (runs, panels)) in zip(axes, variants.items(), strict=True):
+        for axis in row[len(panels) :]:
+            axis.axis("off")
+        for axis, run, panel in zip(row, runs, panels, strict=False):
+            values = panel["values"].copy()
+            values[-1] = np.nan  # nothing is ever proposed from the goal
+            image = draw_heatmap(axis, values, **scale)
+            axis.set(title=f"{VARIANTS[variant][0]}, seed {run.identity['seed']}", xlabel=None, ylabel=None)
+            axis.tick_params(labelbottom=False, labelleft=False)
+    top.colorbar(image, ax=axes, label="(a)  Q(s, s + \u03c4(s))", extend="both", aspect=30)
 
-    distances = np.stack([panel["distances"] for panel in panels])
-    draw_curve(row[1], panels[0]["steps"], distances, label, color)
-    row[1].set(title=f"{label}: distance of the proposal", xlabel="environment steps")
-    if distances.max() > 100:
-        row[1].set_yscale("symlog", linthresh=1)
-    row[1].set_ylim(0, None)
-    row[1].set_ylabel("cells from s + \u03c4(s) to N(s), s = start")
-    row[1].grid(alpha=0.3)
-
-    for panel in panels:
-        path = panel["path"]
-        steps = steps_to_goal(path)
-        if steps:
-            path = path[: steps + 1]
-        row[2].plot(path[:, 2], path[:, 1], "o-", color=color, markersize=3, linewidth=1, alpha=0.6)
-    row[2].add_patch(plt.Rectangle((-0.5, -0.5), 11, 11, fill=False, color="black"))
-    row[2].text(10, 10, "G", ha="center", va="center", fontweight="bold")
-    row[2].set(title=f"{label}: paths of repeated proposals", xlabel="column", ylabel="row", aspect="equal")
-    row[2].set(xlim=(-3, 15), ylim=(15, -3), xticks=range(0, 11, 2), yticks=range(0, 11, 2))
-    row[2].grid(alpha=0.3)
+    distance, *paths = bottom.subplots(1, 1 + len(variants))
+    for axis, (variant, (_, panels)) in zip(paths, variants.items(), strict=True):
+        label, color = VARIANTS[variant]
+        distances = np.stack([panel["distances"] for panel in panels])
+        distance.plot(panels[0]["steps"], distances.T, color=color, linewidth=0.7)
+        distance.plot([], [], color=color, label=label)
+        for panel in panels:
+            path = panel["path"]
+            steps = steps_to_goal(path)
+            if steps:
+                path = path[: steps + 1]
+            axis.plot(path[:, 2], path[:, 1], "o-", color=color, markersize=2, linewidth=0.8, alpha=0.6)
+        axis.add_patch(plt.Rectangle((-0.5, -0.5), 11, 11, fill=False, color="black"))
+        axis.text(10, 10, "G", ha="center", va="center", fontweight="bold")
+        axis.set(title=f"(c)  {label}: paths", xlabel="column", ylabel="row", aspect="equal")
+        axis.set(xlim=(-3, 15), ylim=(15, -3), xticks=range(0, 11, 5), yticks=range(0, 11, 5))
+        axis.grid(alpha=0.3)
+    distance.set_yscale("symlog", linthresh=1)
+    distance.axvspan(0, variants["d3g"][0][0].info["args"]["learning_starts"], color="0.9", zorder=0)
+    distance.set(title="(b)  distance of the proposal", xlabel="environment steps", ylim=(0, None))
+    distance.set_ylabel("cells from s + \u03c4(s) to N(s)")
+    distance.grid(alpha=0.3)
+    distance.legend(frameon=False)
+    thousands(distance.xaxis)
+    return figure
 
 
 def main(args: Args) -> None:
-    """Print a line per run, draw a row per variant and write the PNG."""
+    """Print a line per run, draw the figure and write the PNG."""
     variants = {variant: read_variant(args.root, variant) for variant in VARIANTS}
-    figure, axes = plt.subplots(2, 3, figsize=(12, 7), layout="constrained")
-    for row, (variant, (runs, panels)) in zip(axes, variants.items(), strict=True):
+    for variant, (runs, panels) in variants.items():
         for run, panel in zip(runs, panels, strict=True):
             say(run, panel)
         means = np.array([last_tenth(panel["distances"]) for panel in panels])
         low, high = bootstrap_interval(means[:, None])[:, 0]
         label = VARIANTS[variant][0]
         print(f"{label}: mean distance over the last tenth of training {means.mean():.3g} [{low:.3g}, {high:.3g}]")
-        draw(row, variant, panels)
-    write(figure, args.output or args.root / "figure6.png")
+    write(draw(variants), args.output or args.root / "figure6.png")
 
 
 if __name__ == "__main__":

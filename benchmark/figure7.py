@@ -3,9 +3,10 @@
     python benchmark/figure7.py RUN_DIR [RUN_DIR ...] --output runs/figure7.png
 
 Reads args.json and evaluations.csv of each run's folder. A curve is the mean over the runs (seeds) of one algorithm on
-one task, cut to the steps that all of them have reached; its band is the 95% bootstrap interval of that mean. Beside
-the picture go four files: `figure7.md` and `figure7.csv`, per task and algorithm the final evaluation, the best one and
-the area under the curve, of its complete runs and up to the last step that all of these have;
+one task, cut to the steps that all of them have reached. Up to five runs are drawn as thin lines under it; of more, a
+band is the 95% bootstrap interval of their mean. Reacher's axis is cut at -15. The picture is written as PNG and SVG,
+and beside it go four files: `figure7.md` and `figure7.csv`, per task and algorithm the final evaluation, the best one
+and the area under the curve, of its complete runs and up to the last step that all of these have;
 `figure7_evaluations.csv`, every evaluation of every run; and `figure7_runs.json`, the args.json of every run. From the
 last two `--evaluations figure7_evaluations.csv` takes the runs again where their folders are not at hand.
 """
@@ -22,16 +23,19 @@ from drawing import (
     ORANGE,
     PINK,
     RED,
+    WIDTH,
     bootstrap_interval,
     csv_text,
     draw_curve,
+    draw_legend,
     fail,
     interquartile_mean,
-    picture,
+    pictures,
     plt,
     table_text,
     take,
     take_count,
+    thousands,
     write_files,
 )
 from evaluations import (
@@ -45,8 +49,10 @@ from evaluations import (
     take_task,
 )
 
-# In the order of legends and tables, the last one drawn on top
+# In the order of legends and tables
 COLORS = {"TD3": GREEN, "DDPG": PINK, "D3G": BLUE, "D3G\u207b": ORANGE, "D3G\u207a": RED}
+FROM_BELOW = ("D3G\u207b", "DDPG", "TD3", "D3G\u207a", "D3G")  # in which they are drawn, the last one on top
+LOWEST = {"Reacher": -15.0}  # where the returns of random policies and of runs that diverge would eat the axis
 MEASURES = ("final", "best", "area")
 HEADER = "task,algorithm,seed,step,return_mean"
 
@@ -138,25 +144,42 @@ def tabulate(tasks: dict[str, dict[str, list[Run]]]) -> tuple[list[list], list[l
     return numbers, words
 
 
+def count_seeds(algorithms: dict[str, list[Run]]) -> str:
+    """How many seeds the curves of a task have, such as `3 seeds` or `1 to 3 seeds`."""
+    counts = sorted({len(runs) for runs in algorithms.values()})
+    number = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"{number} seed{'s' if counts[-1] > 1 else ''}"
+
+
 def draw(tasks: dict[str, dict[str, list[Run]]]) -> plt.Figure:
-    """Draw one panel per task, one curve with its band per algorithm."""
-    columns = min(len(tasks), 4)
+    """Draw one panel per task, one curve per algorithm."""
+    columns = len(tasks) if len(tasks) <= 4 else min(math.ceil(len(tasks) / 2), 4)
     figure_rows = math.ceil(len(tasks) / columns)
-    size = (4.2 * columns, 3.2 * figure_rows)
+    width = WIDTH if columns > 1 else WIDTH * 0.6
+    height = 2.0 if columns > 2 else 2.8
+    size = (width, height * figure_rows + 0.4)
     figure, axes = plt.subplots(figure_rows, columns, figsize=size, squeeze=False, layout="constrained")
     for axis, (task, algorithms) in zip(axes.flat, tasks.items(), strict=False):
+        title = f"{task}\n{count_seeds(algorithms)}"
         for algorithm, runs in algorithms.items():
             curves = cut(f"{algorithm} on {task}", runs)
-            label = f"{algorithm} ({len(runs)} seed{'s' if len(runs) > 1 else ''})"
-            draw_curve(axis, curves[0, :, 0], curves[:, :, 1], label, COLORS[algorithm])
-        axis.set_title(task)
-        axis.set_xlabel("environment steps")
-        axis.set_ylabel("mean return of an evaluation")
-        axis.ticklabel_format(axis="x", style="sci", scilimits=(0, 4), useMathText=True)
+            below = 2 + 0.1 * FROM_BELOW.index(algorithm)
+            draw_curve(axis, curves[0, :, 0], curves[:, :, 1], algorithm, COLORS[algorithm], zorder=below)
+        lowest = LOWEST.get(task.split("-")[0], -math.inf)
+        if axis.get_ylim()[0] < lowest < axis.get_ylim()[1]:
+            axis.set_ylim(bottom=lowest)
+            title += f", cut at {lowest:g}"
+        axis.set_title(title)
+        thousands(axis.xaxis)
         axis.grid(alpha=0.3)
-        axis.legend(frameon=False)
-    for axis in list(axes.flat)[len(tasks) :]:
-        axis.axis("off")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("return")
+    for k, axis in enumerate(axes.flat):
+        if k >= len(tasks):
+            axis.axis("off")
+        elif k + columns >= len(tasks):
+            axis.set_xlabel("environment steps")
+    draw_legend(figure)
     return figure
 
 
@@ -184,7 +207,7 @@ def main(args: Args) -> None:
     folder = args.run_dirs[0] if args.run_dirs else args.evaluations.parent
     output = args.output or folder / "figure7.png"
     files = {
-        output: picture(draw(tasks), output),
+        **pictures(draw(tasks), output),
         output.with_name(f"{output.stem}_evaluations.csv"): evaluations_text(runs, HEADER),
         output.with_name(f"{output.stem}_runs.json"): runs_text(runs),
     }

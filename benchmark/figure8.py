@@ -20,7 +20,7 @@ import imageio
 import numpy as np
 import torch
 import tyro
-from drawing import fail, picture, plt, write_files
+from drawing import fail, pictures, plt, write_files
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import d3g_from_obs  # noqa: E402
@@ -172,7 +172,7 @@ def main(args: Args) -> None:
             figure = draw_components(agent, env_id, args.seed)
     except Exception as error:  # the task and its renderer may raise anything, and so does a model of another task
         fail(f"{args.run_dir}: must be of a task that can be drawn here, {env_id} is not: {error!r}")
-    files[output] = picture(figure, output)
+    files |= pictures(figure, output)
     write_files(files)
 
 

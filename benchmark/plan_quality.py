@@ -1,6 +1,6 @@
 """How good a plan the offline phase of d3g_from_obs.py has learned, update for update, without any online rounds.
 
-    python benchmark/plan_quality.py --dataset datasets/InvertedPendulum-v4__random1.npz --seed 1 --output runs/plans.csv
+    python benchmark/plan_quality.py --dataset datasets/InvertedPendulum-v4__random.npz --seed 1 --output runs/plans.csv
 
 The agent learns as in a run of d3g_from_obs.py of the same arguments, number for number. Every `--frequency` updates it
 acts with an exact inverse dynamics in place of a learned one: in the simulator's present state many actions are tried

@@ -16,6 +16,7 @@ import torch
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmark"))
+import appendix  # noqa: E402
 import drawing  # noqa: E402
 import figure7  # noqa: E402
 import figure8  # noqa: E402
@@ -104,17 +105,17 @@ def test_figure7_curves_are_means_over_seeds_cut_to_the_common_step(tmp_path, mo
     ant, hopper = figure.axes[:2]
     lines = {line.get_label(): line.get_xydata().tolist() for line in hopper.get_lines()}
     assert lines == {
-        "D3G (2 seeds)": [[0, 0], [5000, 20], [10000, 35]],
-        "D3G\u207b (1 seed)": [[0, 5], [5000, 5], [10000, 5]],
+        "D3G": [[0, 0], [5000, 20], [10000, 35]],
+        "_child1": [[0, 0], [5000, 10], [10000, 30]],  # its two runs, thin and without a name
+        "_child2": [[0, 0], [5000, 30], [10000, 40]],
+        "D3G\u207b": [[0, 5], [5000, 5], [10000, 5]],
     }
-    assert (hopper.get_title(), ant.get_title()) == ("Hopper-v4", "Ant-v4")
-    (band,) = hopper.collections
-    assert {tuple(v) for v in band.get_paths()[0].vertices.tolist()} >= {
-        (5000, 10),
-        (5000, 30),
-        (10000, 30),
-        (10000, 40),
-    }
+    widths = [line.get_linewidth() for line in hopper.get_lines()]
+    assert max(widths[1:3]) < min(widths[0], widths[3]) / 2
+    assert len(hopper.collections) == 0, "no band of two runs"
+    assert (hopper.get_title(), ant.get_title()) == ("Hopper-v4\n1 to 2 seeds", "Ant-v4\n1 seed")
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["TD3", "D3G", "D3G\u207b"]
     assert capsys.readouterr().out.splitlines() == [
         f"{runs[3]}: TD3 on Ant-v4, best evaluation 2.0 at step 5000; not complete, at step 5000: in no table",
         f"{runs[4]}: TD3 on Ant-v4, not complete, no evaluation yet: left out",
@@ -123,6 +124,7 @@ def test_figure7_curves_are_means_over_seeds_cut_to_the_common_step(tmp_path, mo
         f"{runs[2]}: D3G\u207b on Hopper-v4, best evaluation 5.0 at step 0",
         "D3G on Hopper-v4: cut to step 10000, which all its runs have reached",
         f"figure: {tmp_path / 'out.png'}",
+        f"figure: {tmp_path / 'out.svg'}",
         f"table: {tmp_path / 'out_evaluations.csv'}",
         f"runs: {tmp_path / 'out_runs.json'}",
         f"table: {tmp_path / 'out.md'}",
@@ -190,8 +192,74 @@ def test_a_run_that_has_not_begun_is_left_out(tmp_path, capsys):
     assert said.startswith(f"{new}: must be the folder of a run: args.json: ")
 
 
+def test_figure7_draws_a_band_of_six_runs(tmp_path, monkeypatch):
+    returns = np.random.default_rng(0).normal(size=(6, 4))
+    runs = tuple(write_run(tmp_path / str(k), row, cycle=True) for k, row in enumerate(returns))
+    kept = []
+    monkeypatch.setattr(figure7.plt, "close", kept.append)
+    figure7.main(figure7.Args(runs, output=tmp_path / "out.png"))
+    axis = kept[0].axes[0]
+    assert axis.get_title() == "Hopper-v4\n6 seeds"
+    (line,) = axis.get_lines()
+    np.testing.assert_allclose(line.get_ydata(), returns.mean(0))
+    (band,) = axis.collections
+    corners = {tuple(v) for v in band.get_paths()[0].vertices.tolist()}
+    low, high = drawing.bootstrap_interval(returns)
+    assert corners >= {(5000 * k, x) for k in range(4) for x in (low[k], high[k])}
+
+
+def test_figure7_cuts_the_axis_of_reacher_alone(tmp_path, monkeypatch):
+    runs = []
+    for k, task in enumerate(("Reacher-v4", "Reacher-v5", "HalfCheetah-v4")):
+        low = -14 if task == "Reacher-v5" else -100
+        runs.append(write_run(tmp_path / str(k), [low, -4], env_id=task, cycle=True))
+    kept = []
+    monkeypatch.setattr(figure7.plt, "close", kept.append)
+    figure7.main(figure7.Args(tuple(runs), output=tmp_path / "out.png"))
+    axes = {axis.get_title().split("\n")[0]: axis for axis in kept[0].axes}
+    assert axes["Reacher-v4"].get_ylim()[0] == -15
+    assert axes["Reacher-v4"].get_title() == "Reacher-v4\n1 seed, cut at -15"
+    assert -15 < axes["Reacher-v5"].get_ylim()[0] < -14
+    assert axes["Reacher-v5"].get_title() == "Reacher-v5\n1 seed"
+    assert axes["HalfCheetah-v4"].get_ylim()[0] < -100
+    assert {"0", "2k", "4k"} <= {tick.get_text() for tick in axes["Reacher-v4"].get_xticklabels()}
+
+
+def test_the_same_figure_is_the_same_file(tmp_path):
+    run = write_run(tmp_path / "1", [1, 2, 3], cycle=True)
+    for name in ("a", "b"):
+        figure7.main(figure7.Args((run,), output=tmp_path / f"{name}.png"))
+    for ending in ("png", "svg"):
+        assert (tmp_path / f"a.{ending}").read_bytes() == (tmp_path / f"b.{ending}").read_bytes()
+
+
+@pytest.mark.parametrize("slip", [0.0, 0.3, 1.0])
+def test_the_optimum_of_the_appendix_is_that_of_policy_iteration(slip):
+    """Each policy's value solved exactly from the linear equations of an episode without a limit."""
+    neighbours = np.zeros((4, 121), int)
+    for cell in range(121):
+        row, column = divmod(cell, 11)
+        for k, (i, j) in enumerate(((-1, 0), (1, 0), (0, -1), (0, 1))):
+            neighbours[k, cell] = 11 * min(max(row + i, 0), 10) + min(max(column + j, 0), 10)
+    policy = np.where(np.arange(121) < 110, 1, 3)  # down, then right
+    for _ in range(20):
+        probabilities = slip / 4 + (1 - slip) * (np.arange(4)[:, None] == policy)
+        transitions = np.zeros((121, 121))
+        for k in range(4):
+            transitions[np.arange(121), neighbours[k]] += probabilities[k]
+        rewards = (probabilities * np.where(neighbours == 120, 1, -1)).sum(0)
+        values = np.append(np.linalg.solve(np.eye(120) - transitions[:-1, :-1], rewards[:-1]), 0.0)
+        policy = (np.where(neighbours == 120, 1, -1) + values[neighbours]).round(9).argmax(0)
+    if slip == 1.0:  # a random walk often needs more than 500 steps
+        assert values[0] < -500 < appendix.optimum(str(slip)) < -300
+    else:
+        assert appendix.optimum(str(slip)) == pytest.approx(values[0], abs=1e-6)
+    assert appendix.optimum("0") == -18
+    assert appendix.optimum("windy") == 0.5
+
+
 def test_figure7_names_and_colours(tmp_path, monkeypatch):
-    """D3G with standardised differences has a colour of its own, and comes last, over all others."""
+    """D3G with standardised differences has a colour of its own; D3G lies over all others, under it D3G+."""
     runs = [
         write_run(tmp_path / "1", [1, 2], cycle=True, standardize=True),
         write_run(tmp_path / "2", [1, 2], cycle=True, standardize=False),
@@ -203,10 +271,11 @@ def test_figure7_names_and_colours(tmp_path, monkeypatch):
     kept = []
     monkeypatch.setattr(figure7.plt, "close", kept.append)
     figure7.main(figure7.Args(tuple(runs), output=tmp_path / "out.png"))
-    lines = kept[0].axes[0].get_lines()
-    assert [line.get_label().split()[0] for line in lines] == ["TD3", "DDPG", "D3G", "D3G\u207b", "D3G\u207a"]
+    lines = [line for line in kept[0].axes[0].get_lines() if not line.get_label().startswith("_")]
+    assert [line.get_label() for line in lines] == ["TD3", "DDPG", "D3G", "D3G\u207b", "D3G\u207a"]
     assert len({line.get_color() for line in lines}) == 5
-    assert [line.get_zorder() for line in lines] == sorted(line.get_zorder() for line in lines)
+    from_below = sorted(lines, key=lambda line: line.get_zorder())
+    assert [line.get_label() for line in from_below] == ["D3G\u207b", "DDPG", "TD3", "D3G\u207a", "D3G"]
 
 
 @pytest.mark.parametrize(
@@ -562,7 +631,7 @@ def gridworld_runs(folder):
     for variant in ("d3g", "d3g_no_cycle"):
         for seed in (1, 2):
             run = folder / variant / f"seed{seed}"
-            write_run(run, [-500, -20, -19], every=500, seed=seed, gamma=0.99, variants=[variant])
+            write_run(run, [-500, -20, -19], every=500, seed=seed, gamma=0.99, learning_starts=500, variants=[variant])
             cells = np.indices((11, 11)).reshape(2, -1).T
             tables = {
                 "values.csv": ("row,column,value,proposal_row,proposal_column", [cells, rng.random((121, 3))]),
@@ -603,7 +672,7 @@ NEEDED = {
     "figure4a": "args versions args.experiment args.seed args.num_seeds args.episodes args.eval_frequency",
     "figure4d": "args versions args.experiment args.seed args.num_seeds args.transfer_episodes args.eval_frequency",
     "appendix": "args versions args.experiment args.seed args.num_seeds args.episodes args.eval_frequency",
-    "figure6": "args versions args.seed args.total_timesteps args.eval_frequency args.gamma",
+    "figure6": "args versions args.seed args.total_timesteps args.eval_frequency args.gamma args.learning_starts",
     "figure7": "args versions args.env_id args.seed args.total_timesteps args.eval_frequency args.cycle",
     "table1": "args versions data data.about data.about.env_id data.about.randomness data.about.score "
     "data.about.mean_return args.env_id args.seed args.rounds args.steps_per_round args.offline_updates "
@@ -885,7 +954,11 @@ def test_figure8(env_id, more, tmp_path, monkeypatch):
     child = subprocess.run(command, capture_output=True, text=True)
     assert (child.returncode, child.stderr) == (0, "")
     *said, last = child.stdout.splitlines()
-    assert last == "figure: run/figure8.png"
+    if "Double" in env_id:  # curves, and so as SVG too
+        assert said.pop() == "figure: run/figure8.png"
+        assert last == "figure: run/figure8.svg"
+    else:
+        assert last == "figure: run/figure8.png"
     picture = imageio.imread(tmp_path / "run" / "figure8.png")
     assert picture[..., :3].std() > 10
     assert (tmp_path / "run" / "figure8.gif").exists() == bool(said) == (env_id != "InvertedDoublePendulum-v4")
