@@ -40,6 +40,7 @@ class Args:
     run_dir: tyro.conf.Positional[Path]  # folder of the run
     output: Path | None = None  # the GIF to write, instead of opening a window
     episodes: int = 1  # how many episodes to play, one after the other
+    steps: int | None = None  # stop each episode after so many steps, for a GIF of a smaller size
     seed: int | None = None  # play the start states of the evaluations of a run of this seed; by default the run's own
 
 
@@ -51,6 +52,8 @@ def check_args(args: Args) -> None:
     """Fail, naming the argument, where a value is out of range or cannot be used here."""
     if args.episodes < 1:
         fail(f"--episodes {args.episodes}: must be at least 1")
+    if args.steps is not None and args.steps < 1:
+        fail(f"--steps {args.steps}: must be at least 1")
     if args.seed is not None and not 0 <= args.seed < 2**32:
         fail(f"--seed {args.seed}: must be from 0 to 2**32 - 1")
     if args.output is None and not has_display():
@@ -202,8 +205,8 @@ def watch_for_closing() -> None:
     gymnasiums_on_key = glfw.set_key_callback(window, on_key)
 
 
-def play(agent: nn.Module, env: gym.Env, seed: int, fps: int, gif=None) -> tuple[float, int]:
-    """Act for one episode without noise; return its undiscounted return and its length.
+def play(agent: nn.Module, env: gym.Env, seed: int, steps: int | None, fps: int, gif=None) -> tuple[float, int]:
+    """Act for one episode, or `steps` of it, without noise; return its undiscounted return and its length.
 
     With `gif`, a writer of imageio's, append frames to it, of every second pixel and at most 25 a second: browsers slow
     down GIFs that are faster. Without, the task draws its window itself, and a step lasts at least as long as it would.
@@ -215,7 +218,7 @@ def play(agent: nn.Module, env: gym.Env, seed: int, fps: int, gif=None) -> tuple
     if gif:
         gif.append_data(env.render()[::2, ::2])
     done = False
-    while not done:
+    while not done and length != steps:
         started = time.perf_counter()
         observation, reward, terminated, truncated, _ = env.step(agent.act(observation))
         episode_return += reward
@@ -228,33 +231,33 @@ def play(agent: nn.Module, env: gym.Env, seed: int, fps: int, gif=None) -> tuple
     return episode_return, length
 
 
-def play_all(agent: nn.Module, env: gym.Env, seeds: list[int], fps: int, gif=None) -> None:
+def play_all(agent: nn.Module, env: gym.Env, seeds: list[int], steps: int | None, fps: int, gif=None) -> None:
     """Play an episode per seed and print what they returned and how long they were."""
     returns = []
     lengths = []
     for number, seed in enumerate(seeds, 1):
-        episode_return, length = play(agent, env, seed, fps, gif)
+        episode_return, length = play(agent, env, seed, steps, fps, gif)
         print(f"episode {number}: return {episode_return:.2f}, length {length}", flush=True)
         returns.append(episode_return)
         lengths.append(length)
     print(f"mean: return {np.mean(returns):.2f}, length {np.mean(lengths):.1f}")
 
 
-def play_in_window(agent: nn.Module, env: gym.Env, seeds: list[int], fps: int) -> None:
+def play_in_window(agent: nn.Module, env: gym.Env, seeds: list[int], steps: int | None, fps: int) -> None:
     """Play an episode per seed, or until the window is closed."""
     watch_for_closing()
     try:
-        play_all(agent, env, seeds, fps)
+        play_all(agent, env, seeds, steps, fps)
     except WindowClosed:
         print("window closed")
 
 
-def play_into_gif(agent: nn.Module, env: gym.Env, seeds: list[int], fps: int) -> bytes:
+def play_into_gif(agent: nn.Module, env: gym.Env, seeds: list[int], steps: int | None, fps: int) -> bytes:
     """Play an episode per seed and return the GIF of all, one after the other."""
     buffer = io.BytesIO()
     milliseconds = 1000 * math.ceil(fps / 25) / fps
     with imageio.get_writer(buffer, format="GIF", mode="I", duration=milliseconds, loop=0) as gif:
-        play_all(agent, env, seeds, fps, gif)
+        play_all(agent, env, seeds, steps, fps, gif)
     return buffer.getvalue()
 
 
@@ -285,9 +288,9 @@ def main(args: Args) -> None:
         fps = env.metadata.get("render_fps") or 30
         print(f"{args.run_dir / name}: {type(agent).__name__} on {run_args['env_id']}", flush=True)
         if args.output is None:
-            play_in_window(agent, env, seeds, fps)
+            play_in_window(agent, env, seeds, args.steps, fps)
         else:
-            write_gif(play_into_gif(agent, env, seeds, fps), args.output)
+            write_gif(play_into_gif(agent, env, seeds, args.steps, fps), args.output)
 
 
 if __name__ == "__main__":

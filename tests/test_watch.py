@@ -183,6 +183,19 @@ def test_gif_shows_all_episodes_at_25_frames_a_second(tmp_path, capsys):
     assert not list(tmp_path.glob("*.tmp"))
 
 
+def test_steps_end_an_episode_early(runs, tmp_path, capsys):
+    """The return is that of the steps played; an episode that is over before stays as it is."""
+    how = watch.Args(runs / "d3g", tmp_path / "x.gif", episodes=2)
+    lengths = []
+    for steps in (None, 3, 10_000):
+        how.steps = steps
+        watch.main(how)
+        lengths.append([line.rsplit(" ", 1)[1] for line in capsys.readouterr().out.splitlines()[1:3]])
+    assert int(lengths[0][0]) > 3 < int(lengths[0][1])
+    assert lengths[1] == ["3", "3"]
+    assert lengths[2] == lengths[0]
+
+
 def test_camera_follows_a_robot_that_runs_away():
     with watch.make_env(Path("run"), "HalfCheetah-v4", "rgb_array") as env:
         for x in (0.0, 20.0):
@@ -207,11 +220,11 @@ def test_window_closes_and_keeps_time(monkeypatch, capsys):
 
     with watch.make_env(Path("run"), TASK_ID, "rgb_array") as env:
         started = time.perf_counter()
-        _, length = watch.play(Agent(), env, seed=0, fps=100)
+        _, length = watch.play(Agent(), env, seed=0, steps=None, fps=100)
         assert time.perf_counter() - started >= length / 100
         monkeypatch.setattr(env, "step", step)
         monkeypatch.setattr(watch, "watch_for_closing", lambda: None)
-        watch.play_in_window(Agent(), env, [0, 1], fps=25)
+        watch.play_in_window(Agent(), env, [0, 1], steps=None, fps=25)
     assert capsys.readouterr().out == "window closed\n"
 
 
@@ -389,6 +402,7 @@ def test_arguments(runs, tmp_path, capsys):
     must = "must be the name of a .gif file, in a folder that exists"
     for arguments, says in [
         ({"output": gif, "episodes": 0}, "--episodes 0: must be at least 1"),
+        ({"output": gif, "steps": 0}, "--steps 0: must be at least 1"),
         ({"output": gif, "seed": -1}, "--seed -1: must be from 0 to 2**32 - 1"),
         ({"output": gif, "seed": 2**32}, f"--seed {2**32}: must be from 0 to 2**32 - 1"),
         ({"output": tmp_path / "x.png"}, f"--output {tmp_path / 'x.png'}: {must}"),
