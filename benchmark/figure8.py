@@ -3,8 +3,10 @@
     python benchmark/figure8.py RUN_DIR --output runs/figure8.png
 
 Reads a complete run of d3g_from_obs.py. From a start state it follows the plan s <- C(s, s + tau(s)), for 200 steps at
-most. Of InvertedPendulum and Reacher it draws every 5th imagined state with MuJoCo's renderer, above the same of an
-episode that the learned policy acts, and writes a GIF of the plan; of other tasks, the imagined observations over time.
+most. Of InvertedPendulum and Reacher it draws eight of the imagined states with MuJoCo's renderer, above eight of an
+episode that the learned policy acts, and the angle of the pole or the distance to the target (which is ringed) of both
+over time; the dotted line is where a plan ends. It also writes a GIF of the plan. Of other tasks it draws the imagined
+observations over time.
 """
 
 import io
@@ -20,12 +22,16 @@ import imageio
 import numpy as np
 import torch
 import tyro
-from drawing import fail, pictures, plt, write_files
+from drawing import BLUE, ORANGE, WIDTH, draw_legend, fail, pictures, plt, write_files
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import d3g_from_obs  # noqa: E402
 
-STEPS, EVERY = 200, 5
+STEPS = 200  # of a plan, at most
+FRAMES = 8  # drawn of a plan and of an episode
+MOST_ANGLE = 0.2  # beyond which InvertedPendulum is over, and so is a plan
+LEAST_DISTANCE = 0.02  # of Reacher's fingertip from its target, at which a plan is over
+CAMERA_HEIGHT = 0.75  # above Reacher
 
 
 @dataclass
@@ -94,14 +100,15 @@ def imagine(agent: d3g_from_obs.D3G, start: np.ndarray, correct=lambda s: s, sto
 
 
 def draw_strips(agent: d3g_from_obs.D3G, env_id: str, seed: int) -> tuple[plt.Figure, bytes]:
-    """Draw the strip of the plan and that of a real episode; return them, and the plan as a GIF."""
+    """Draw the strip of the plan, that of a real episode, and what both are about over time; return the figure, and
+    the plan as a GIF."""
     if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
         os.environ.setdefault("MUJOCO_GL", "egl")
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # the paper's tasks are not the newest
         env = gym.make(env_id, render_mode="rgb_array", width=240, height=240)
     reacher = env_id.startswith("Reacher")
     if reacher:  # from above, and near
-        camera = {"distance": 0.75, "azimuth": 90.0, "elevation": -90.0, "lookat": np.zeros(3)}
+        camera = {"distance": CAMERA_HEIGHT, "azimuth": 90.0, "elevation": -90.0, "lookat": np.zeros(3)}
         env.unwrapped.mujoco_renderer.default_cam_config = camera
     start, _ = env.reset(seed=seed)
     target = env.unwrapped.data.qpos[2:].copy() if reacher else None
@@ -112,34 +119,46 @@ def draw_strips(agent: d3g_from_obs.D3G, env_id: str, seed: int) -> tuple[plt.Fi
         frames.append(env.render())
         return corrected
 
+    def quantity(s: np.ndarray) -> np.ndarray:
+        return np.linalg.norm(s[..., 8:10], axis=-1) if reacher else s[..., 1]
+
     def end(s: np.ndarray) -> bool:
-        return np.linalg.norm(s[8:10]) <= 0.02 if reacher else abs(s[1]) > 0.2
+        return quantity(s) <= LEAST_DISTANCE if reacher else abs(quantity(s)) > MOST_ANGLE
 
     plan = imagine(agent, start, pose, end)
     gif = io.BytesIO()
     imageio.mimsave(gif, frames, format="GIF", duration=40, loop=0)
     observation, _ = env.reset(seed=seed)
+    episode = [observation.copy()]
     acted = [env.render()]
     done = False
     while not done and len(acted) <= STEPS:
         observation, _, terminated, truncated, _ = env.step(agent.act(observation))
         done = terminated or truncated
+        episode.append(observation.copy())
         acted.append(env.render())
     print(f"plan: {len(plan) - 1} steps, episode: {len(acted) - 1} steps, start state of seed {seed}")
-    columns = 14
-    rows = [math.ceil(len(images[::EVERY]) / columns) for images in (frames, acted)]
-    figure = plt.figure(figsize=(12, 0.95 * sum(rows) + 0.8), layout="constrained")
-    parts = figure.subfigures(2, 1, height_ratios=[n + 0.35 for n in rows])
-    for part, images, n, title in zip(
-        parts, (frames, acted), rows, ("the imagined plan", "an episode of the learned policy"), strict=True
-    ):
-        part.suptitle(f"{env_id}: {title}, every {EVERY}th state of {len(images) - 1} steps")
-        axes = part.subplots(n, columns, squeeze=False)
-        for axis in axes.flat:
-            axis.axis("off")
-        for k, (axis, image) in enumerate(zip(axes.flat, images[::EVERY], strict=False)):
-            axis.imshow(image)
-            axis.text(6, 30, str(EVERY * k), fontsize=7, color="white", bbox={"color": "black", "pad": 1})
+
+    figure = plt.figure(figsize=(WIDTH, 4.0), layout="constrained")
+    strips, curves = figure.subfigures(2, 1, height_ratios=(2.3, 1.4))
+    axes = strips.subplots(2, FRAMES)
+    for row, images, name in zip(axes, (frames, acted), ("imagined plan", "learned policy"), strict=True):
+        shown = np.linspace(0, len(images) - 1, FRAMES).round().astype(int)
+        for axis, step in zip(row, shown, strict=True):
+            axis.imshow(images[step])
+            axis.set(xticks=(), yticks=(), title=f"step {step}")
+            if reacher:
+                x, y = 120 * target / (math.tan(math.radians(env.unwrapped.model.vis.global_.fovy / 2)) * CAMERA_HEIGHT)
+                axis.add_patch(plt.Circle((119.5 + x, 119.5 - y), 16, fill=False, color="white", linewidth=1.5))
+        row[0].set_ylabel(name)
+    axis = curves.subplots()
+    axis.plot(quantity(plan), color=ORANGE, linestyle="--", label="imagined plan")
+    axis.plot(quantity(np.array(episode)), color=BLUE, label="learned policy")
+    for limit in (LEAST_DISTANCE,) if reacher else (-MOST_ANGLE, MOST_ANGLE):
+        axis.axhline(limit, color="black", linestyle=":", linewidth=0.8)
+    axis.set(xlabel=f"step of {env_id}", ylabel="distance (m)" if reacher else "angle (rad)")
+    axis.grid(alpha=0.3)
+    draw_legend(curves)
     return figure, gif.getvalue()
 
 
@@ -147,7 +166,7 @@ def draw_components(agent: d3g_from_obs.D3G, env_id: str, seed: int) -> plt.Figu
     """Draw the components of the imagined observations over time."""
     start, _ = d3g_from_obs.make_env(env_id).reset(seed=seed)
     plan = imagine(agent, start)
-    figure, axis = plt.subplots(figsize=(8, 4), layout="constrained")
+    figure, axis = plt.subplots(figsize=(WIDTH, 3.2), layout="constrained")
     axis.plot(plan, linewidth=1, label=[str(k) for k in range(plan.shape[1])])
     axis.set(title=f"{env_id}: the imagined plan", xlabel="imagined step", ylabel="component of the observation")
     axis.grid(alpha=0.3)
