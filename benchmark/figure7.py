@@ -6,7 +6,8 @@ Reads args.json and evaluations.csv of each run's folder. A curve is the mean ov
 one task, cut to the steps that all of them have reached. Up to five runs are drawn as thin lines under it; of more, a
 band is the 95% bootstrap interval of their mean. Reacher's axis is cut at -15. The picture is written as PNG and SVG,
 and beside it go four files: `figure7.md` and `figure7.csv`, per task and algorithm the final evaluation, the best one
-and the area under the curve, of its complete runs and up to the last step that all of these have;
+and the area under the curve, of its complete runs and up to the last step that all of these have (the first also with a
+score over all tasks);
 `figure7_evaluations.csv`, every evaluation of every run; and `figure7_runs.json`, the args.json of every run. From the
 last two `--evaluations figure7_evaluations.csv` takes the runs again where their folders are not at hand.
 """
@@ -48,6 +49,7 @@ from evaluations import (
     runs_text,
     take_task,
 )
+from random_policy import read_random_returns
 
 # In the order of legends and tables
 COLORS = {"TD3": GREEN, "DDPG": PINK, "D3G": BLUE, "D3G\u207b": ORANGE, "D3G\u207a": RED}
@@ -65,6 +67,8 @@ class Args:
     """folders of runs; what else a pattern such as runs/figure7/* finds is an error"""
     evaluations: Path | None = None
     """the figure7_evaluations.csv of an earlier call, figure7_runs.json beside it, whose runs are drawn as well"""
+    random: Path = Path(__file__).parent / "results" / "random_policy.csv"
+    """the returns of the random policy, from benchmark/random_policy.py: the zero of the scores over tasks"""
     output: Path | None = None
     """the PNG to write, the tables beside it; by default figure7.png in the first run's folder, or where those
     evaluations are"""
@@ -144,6 +148,52 @@ def tabulate(tasks: dict[str, dict[str, list[Run]]]) -> tuple[list[list], list[l
     return numbers, words
 
 
+def scale(tasks: dict[str, dict[str, list[Run]]], random: dict[str, float]) -> dict[str, dict[str, np.ndarray]]:
+    """Return of every algorithm, by task, the scaled scores of its complete runs [runs]; say what is left out.
+
+    A score is the last evaluation that all runs of the algorithm have, 0 being the return of the random policy and 1
+    the mean of TD3's complete runs at the same step."""
+    scores = {algorithm: {} for algorithm in COLORS}
+    for task, algorithms in tasks.items():
+        td3 = [run for run in algorithms.get("TD3", []) if run.complete]
+        if task not in random or not td3:
+            print(f"scores: {task} left out, without {'a complete run of TD3' if task in random else 'random returns'}")
+            continue
+        for algorithm, runs in algorithms.items():
+            complete = [run for run in runs if run.complete]
+            n = min((len(run.curve) for run in complete + td3), default=0)
+            if not complete or n < min(len(run.curve) for run in complete):
+                print(f"scores: {algorithm} on {task} left out, TD3 has not been run as long")
+                continue
+            final = np.array([run.curve[n - 1, 1] for run in complete])
+            one = np.mean([run.curve[n - 1, 1] for run in td3])
+            scores[algorithm][task] = (final - random[task]) / (one - random[task])
+    return {algorithm: of for algorithm, of in scores.items() if of}
+
+
+def stratified_interval(scores: list[np.ndarray], resamples: int = 10_000) -> np.ndarray:
+    """The 95% bootstrap interval [2] of the interquartile mean over all scores, the runs [runs] of each task resampled
+    among themselves: the percentile method of rliable (Agarwal et al., NeurIPS 2021)."""
+    rng = np.random.default_rng(0)
+    drawn = [of[rng.integers(len(of), size=(resamples, len(of)))] for of in scores]
+    means = [interquartile_mean(row) for row in np.concatenate(drawn, axis=1)]
+    return np.percentile(means, [2.5, 97.5])
+
+
+def score_table(scores: dict[str, dict[str, np.ndarray]]) -> list[list[str]]:
+    """Return the rows of the Markdown table of scores over tasks."""
+    rows = [["algorithm", "tasks", "runs", "IQM", "95% interval"]]
+    for algorithm, of in scores.items():
+        low, high = stratified_interval(list(of.values()))
+        interval = f"[{low:.2f}, {high:.2f}]"
+        if min(map(len, of.values())) <= 3:
+            interval += " (a range)"
+        everything = np.concatenate(list(of.values()))
+        iqm = f"{interquartile_mean(everything):.2f}"
+        rows.append([algorithm, ", ".join(of), str(len(everything)), iqm, interval])
+    return rows
+
+
 def count_seeds(algorithms: dict[str, list[Run]]) -> str:
     """How many seeds the curves of a task have, such as `3 seeds` or `1 to 3 seeds`."""
     counts = sorted({len(runs) for runs in algorithms.values()})
@@ -219,6 +269,14 @@ def main(args: Args) -> None:
             f"which of three seeds or fewer is the mean. Versions: {describe_versions(complete)}."
         )
         files[output.with_suffix(".md")] = table_text(caption, words)
+        scores = scale(tasks, read_random_returns(args.random))
+        if scores:
+            caption = (
+                "Over tasks: the interquartile mean (IQM) of the last evaluations, each scaled so that the random "
+                "policy is 0 and the mean of TD3 at the same step 1, with its stratified bootstrap interval over runs; "
+                "where a task has three seeds or fewer, that is no more than a range."
+            )
+            files[output.with_suffix(".md")] += "\n" + table_text(caption, score_table(scores))
         files[output.with_suffix(".csv")] = csv_text(numbers)
     write_files(files)
     if not complete:

@@ -20,6 +20,7 @@ import appendix  # noqa: E402
 import drawing  # noqa: E402
 import figure7  # noqa: E402
 import figure8  # noqa: E402
+import random_policy  # noqa: E402
 import table1  # noqa: E402
 
 import d3g_from_obs  # noqa: E402
@@ -123,6 +124,8 @@ def test_figure7_curves_are_means_over_seeds_cut_to_the_common_step(tmp_path, mo
         f"{runs[1]}: D3G on Hopper-v4, best evaluation 40.0 at step 10000; not complete, at step 10000: in no table",
         f"{runs[2]}: D3G\u207b on Hopper-v4, best evaluation 5.0 at step 0",
         "D3G on Hopper-v4: cut to step 10000, which all its runs have reached",
+        "scores: Ant-v4 left out, without a complete run of TD3",
+        "scores: Hopper-v4 left out, without a complete run of TD3",
         f"figure: {tmp_path / 'out.png'}",
         f"figure: {tmp_path / 'out.svg'}",
         f"table: {tmp_path / 'out_evaluations.csv'}",
@@ -190,6 +193,82 @@ def test_a_run_that_has_not_begun_is_left_out(tmp_path, capsys):
     (new / "evaluations.csv").write_text(f"{HEADER}\n0,1,2,3,4\n")
     said = stop_of(figure7, figure7.Args((new, run), output=tmp_path / "out.png"), capsys)
     assert said.startswith(f"{new}: must be the folder of a run: args.json: ")
+
+
+def test_the_interval_over_tasks_is_that_of_rliable():
+    """The numbers of rliable 1.2.0's get_interval_estimates with aggregate_iqm, 50,000 resamples, on these scores of
+    five runs of four tasks: 0.693, 0.448 to 0.953 or 0.954 by its seed."""
+    scores = [
+        np.array([0.2, 0.15, 0.15, 0.21, 0.07]),
+        np.array([1.05, 0.4, 0.59, 0.43, 0.67]),
+        np.array([1.45, 1.51, 1.6, 1.49, 1.12]),
+        np.array([-0.29, 1.94, 0.96, 1.3, -0.69]),
+    ]
+    assert drawing.interquartile_mean(np.concatenate(scores)) == pytest.approx(0.693)
+    low, high = figure7.stratified_interval(scores, resamples=50_000)
+    assert low == pytest.approx(0.448, abs=0.003)
+    assert high == pytest.approx(0.953, abs=0.003)
+    assert figure7.stratified_interval([np.array([2.0])]).tolist() == [2, 2]
+
+
+def test_figure7_scores_over_tasks(tmp_path, capsys):
+    (tmp_path / "random.csv").write_text("task,episodes,return_mean,return_std\nHopper-v4,9,10,1\nAnt-v4,9,-100,1\n")
+    runs = (
+        write_run(tmp_path / "1", [0, 20, 110], algorithm="td3"),
+        write_run(tmp_path / "2", [0, 40, 310], algorithm="td3"),
+        write_run(tmp_path / "3", [0, 110, 60], cycle=True),
+        write_run(tmp_path / "4", [0, 30], cycle=False),
+        write_run(tmp_path / "5", [0, 30, 900, 900], algorithm="ddpg"),
+        write_run(tmp_path / "6", [0, 900], algorithm="td3", env_id="Ant-v4"),
+        write_run(tmp_path / "7", [0, 400], cycle=True, env_id="Ant-v4"),
+        write_run(tmp_path / "8", [0, 400], cycle=True, env_id="Reacher-v4"),
+        write_run(tmp_path / "9", [0, 400], algorithm="td3", env_id="Reacher-v4", complete=False),
+    )
+    figure7.main(figure7.Args(runs, random=tmp_path / "random.csv", output=tmp_path / "out.png"))
+    out = capsys.readouterr().out
+    assert "scores: DDPG on Hopper-v4 left out, TD3 has not been run as long\n" in out
+    assert "scores: Reacher-v4 left out, without random returns\n" in out
+    rows = (tmp_path / "out.md").read_text().splitlines()[-4:]
+    assert rows[0] == "|---|---|---|---|---|"
+    cells = [row.strip("| ").split(" | ") for row in rows[1:]]
+    assert [row[:4] for row in cells] == [
+        ["TD3", "Ant-v4, Hopper-v4", "3", "1.00"],  # 1; (110 - 10) / 200, (310 - 10) / 200
+        ["D3G", "Ant-v4, Hopper-v4", "2", "0.38"],  # 500 / 1000; 50 / 200
+        ["D3G\u207b", "Hopper-v4", "1", "1.00"],  # 20 / 20, at the step that it has reached
+    ]
+    assert cells[1][4] == "[0.38, 0.38] (a range)"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [None, "", "task,return_mean\n", "task,x\nAnt-v4,1\n", "task,return_mean\nAnt-v4,nan\n", "task,return_mean\nA,x\n"],
+)
+def test_figure7_refuses_what_are_not_random_returns(text, tmp_path, capsys):
+    run = write_run(tmp_path / "1", [1, 2], cycle=True)
+    file = tmp_path / "random.csv"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(SystemExit) as stop:
+        figure7.main(figure7.Args((run,), random=file, output=tmp_path / "out.png"))
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: --random {file}: must be a file of benchmark/random_policy.py: ")
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_random_policy_measures_returns(tmp_path, capsys):
+    """Of InvertedPendulum a reward of 1 for every step before it falls; the same again with the same seed."""
+    args = random_policy.Args(tmp_path / "out.csv", tasks=("InvertedPendulum-v4",), episodes=30, seed=3)
+    random_policy.main(args)
+    (row,) = read_csv(tmp_path / "out.csv")
+    assert (row["task"], row["episodes"]) == ("InvertedPendulum-v4", "30")
+    assert 4 < float(row["return_mean"]) < 8
+    assert (float(row["return_mean"]) * 30) % 1 == pytest.approx(0, abs=1e-9)
+    returns = random_policy.measure(d3g_from_obs.make_env("InvertedPendulum-v4"), 30, seed=3)
+    assert (returns.mean(), returns.std()) == (float(row["return_mean"]), float(row["return_std"]))
+    assert len(set(returns)) > 3
+    with pytest.raises(SystemExit):
+        random_policy.main(random_policy.Args(tmp_path / "out.csv", episodes=0))
+    assert capsys.readouterr().err == "error: --episodes 0: must be at least 1\n"
 
 
 def test_figure7_draws_a_band_of_six_runs(tmp_path, monkeypatch):
