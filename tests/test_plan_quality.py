@@ -1,0 +1,132 @@
+"""benchmark/plan_quality.py: the exact inverse dynamics, and that its agent learns as a run of d3g_from_obs.py does."""
+
+import csv
+import sys
+from pathlib import Path
+
+import mujoco
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "benchmark"))
+import plan_quality  # noqa: E402
+
+import d3g_from_obs  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Random data of InvertedPendulum-v4."""
+    file = tmp_path_factory.mktemp("data") / "random.npz"
+    d3g_from_obs.train(d3g_from_obs.Args(collect=str(file), dataset_size=500))
+    return str(file)
+
+
+def whole_state(env):
+    task = env.unwrapped
+    state = np.empty(mujoco.mj_stateSize(task.model, plan_quality.WHOLE_STATE))
+    mujoco.mj_getState(task.model, task.data, state, plan_quality.WHOLE_STATE)
+    return state
+
+
+@pytest.mark.parametrize("env_id", ["InvertedPendulum-v4", "Reacher-v4"])
+def test_the_best_action_is_the_one_that_leads_to_the_proposal(env_id):
+    """And the simulator is left as it was: stepping afterwards gives what it gives without the search."""
+    env = d3g_from_obs.make_env(env_id)
+    actions = plan_quality.grid_of_actions(env.action_space, 5)
+    dimensions = env.action_space.shape[0]
+    assert actions.shape == (5**dimensions, dimensions)
+    assert actions.min(0).tolist() == env.action_space.low.tolist()
+    assert actions.max(0).tolist() == env.action_space.high.tolist()
+    sigma = np.ones(env.observation_space.shape[0])
+    env.reset(seed=1)
+    rng = np.random.default_rng(0)
+    for action in actions[rng.permutation(len(actions))[:4]]:
+        before = whole_state(env)
+        after = np.copy(env.step(action)[0])
+        mujoco.mj_setState(env.unwrapped.model, env.unwrapped.data, before, plan_quality.WHOLE_STATE)
+        found = plan_quality.best_action(env, actions, after, sigma)
+        assert found.tolist() == action.tolist()
+        assert whole_state(env).tolist() == before.tolist()
+        assert env.step(action)[0].tolist() == after.tolist()
+
+
+def test_distances_are_in_units_of_sigma():
+    """Between an action that meets one component and one that meets another, sigma decides."""
+
+    class Task:
+        model = mujoco.MjModel.from_xml_string("<mujoco/>")
+        data = mujoco.MjData(model)
+
+        @property
+        def unwrapped(self):
+            return self
+
+        def step(self, action):
+            return ([np.array([1.0, 0.0]), np.array([0.0, 2.0])][int(action[0])],)
+
+    actions = np.array([[0.0], [1.0]])
+    proposed = np.array([1.0, 2.0])
+    assert plan_quality.best_action(Task(), actions, proposed, np.array([0.1, 1.0])).tolist() == [0.0]
+    assert plan_quality.best_action(Task(), actions, proposed, np.array([1.0, 0.1])).tolist() == [1.0]
+
+
+@pytest.mark.parametrize("standardize", [False, True])
+def test_learns_as_a_run_does_and_measures_both_proposals(standardize, dataset, tmp_path, monkeypatch):
+    kept = []
+    measure = plan_quality.measure
+
+    def measure_and_keep(agent, proposal, *others):
+        kept.append((agent, proposal))
+        return measure(agent, proposal, *others)
+
+    monkeypatch.setattr(plan_quality, "measure", measure_and_keep)
+    how = {"dataset": dataset, "seed": 5, "standardize": standardize}
+    output = tmp_path / "new" / "plans.csv"
+    plan_quality.main(plan_quality.Args(output=output, updates=40, frequency=20, starts=2, tries=3, average=0.5, **how))
+    online = {"rounds": 1, "steps_per_round": 5, "inverse_updates": 1, "eval_episodes": 1}
+    d3g_from_obs.train(d3g_from_obs.Args(offline_updates=40, run_dir=str(tmp_path / "run"), **online, **how))
+    model = torch.load(tmp_path / "run" / "model.pt", weights_only=True)
+    agent = kept[-1][0]
+    for network in ("critic", "proposal", "forward_dynamics", "critic_target", "proposal_target"):
+        for name, tensor in getattr(agent, network).state_dict().items():
+            assert torch.equal(tensor, model[network][name]), f"{network}.{name}"
+
+    assert [proposal is agent.proposal for _, proposal in kept] == [True, False, True, False]
+    slow = kept[1][1]
+    largest = max(
+        float((a - b).detach().abs().max()) for a, b in zip(slow.parameters(), agent.proposal.parameters(), strict=True)
+    )
+    assert 0 < largest < 0.01
+    with open(output) as file:
+        rows = list(csv.DictReader(file))
+    assert [row["update"] for row in rows] == ["20", "40"]
+    for row in rows:
+        for kind in ("", "average_"):
+            returns = [float(row[f"{kind}return_{k}"]) for k in range(2)]
+            assert all(3 <= x <= 1000 for x in returns)
+            assert float(row[f"{kind}return_mean"]) == np.mean(returns)
+
+
+@pytest.mark.parametrize(
+    ("how", "error"),
+    [
+        ({"updates": 0}, "--updates 0: must be at least 1"),
+        ({"frequency": 0}, "--frequency 0: must be at least 1"),
+        ({"starts": 0}, "--starts 0: must be at least 1"),
+        ({"tries": 1}, "--tries 1: must be at least 2"),
+        ({"average": 1.0}, "--average 1.0: must be from 0 to below 1"),
+        ({"env_id": "MountainCarContinuous-v0"}, "--env-id MountainCarContinuous-v0: must be a MuJoCo task"),
+        ({"env_id": "Reacher-v4"}, "--dataset {}: must be a data set with 11 observations"),
+    ],
+)
+def test_refuses(how, error, dataset, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        plan_quality.main(plan_quality.Args(dataset, tmp_path / "out.csv", **how))
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {error.format(dataset)}")
+    assert said.count("\n") == 1
+    assert not (tmp_path / "out.csv").exists()
