@@ -14,12 +14,14 @@ DEMO = runs/demo
 # Rebuilt from nothing when the pins change. The stamp is written last, so that half an installation is not kept.
 .venv/installed: requirements.txt
 	rm -rf .venv
+	@echo "installing the pinned packages into .venv, once: this takes some minutes"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --requirement requirements.txt
 	touch $@
 
 demo: .venv/installed
-	$(BIN)/python d3g_continuous.py --env-id InvertedPendulum-v4 --total-timesteps 40000 --run-dir $(DEMO) --resume
+	$(BIN)/python d3g_continuous.py --env-id InvertedDoublePendulum-v4 --learning-starts 1000 --total-timesteps 25000 \
+		--run-dir $(DEMO) --resume
 	$(BIN)/python benchmark/figure7.py $(DEMO) --output $(DEMO)/curve.png
 	@echo "Everything of the run is in $(DEMO): args.json, evaluations.csv, model.pt, TensorBoard's events and curve.png."
 

@@ -1,6 +1,10 @@
 """The README's promises that can be run."""
 
+import csv
+import inspect
 import re
+import sys
+import types
 from pathlib import Path
 
 import gymnasium as gym
@@ -9,10 +13,13 @@ import pytest
 import torch
 
 import d3g_continuous
+import d3g_from_obs
 import td3_baseline
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+REFERENCE = (ROOT / "docs/reference.md").read_text()
+RESULTS = (ROOT / "benchmark/RESULTS.md").read_text()
 SHORT = {
     "env_id": "InvertedPendulum-v4",
     "total_timesteps": 400,
@@ -72,16 +79,112 @@ def test_every_script_is_in_the_table():
 
 
 def test_every_argument_that_may_change_on_resume_is_named():
-    sentence = re.search(r"The\s+arguments must be those of `args.json`, except (.*?)\.\n", README, re.S)[1]
+    sentence = re.search(r"The\s+arguments must be those of `args.json`, except (.*?)\.\n", REFERENCE, re.S)[1]
     named = re.findall(r"`--([\w-]+)`", sentence)
     assert len(named) == len(set(named))
     assert set(named) == {name.replace("_", "-") for name in d3g_continuous.MAY_DIFFER_ON_RESUME}
 
 
-def test_every_argument_in_the_text_exists():
+@pytest.mark.parametrize("text", [README, REFERENCE, RESULTS], ids=["README", "reference", "RESULTS"])
+def test_every_argument_in_the_text_exists(text):
     """Of those written as `--name`: a script's, or one of benchmark/'s."""
     files = [*ROOT.glob("*.py"), *ROOT.glob("benchmark/*.py"), *ROOT.glob("benchmark/*.sh")]
     code = "\n".join(file.read_text() for file in files)
-    for name in sorted(set(re.findall(r"`--([a-z][\w-]*)", README))):
+    for name in sorted(set(re.findall(r"`--([a-z][\w-]*)", text))):
         field = name.removeprefix("no-").replace("-", "_")
         assert re.search(rf"^    {field}: |--{name}\b", code, re.M), f"--{name}"
+
+
+def test_the_lines_of_the_update_are_those_of_the_update():
+    first, last = map(int, re.search(r"These are lines (\d+) to (\d+) of", README).groups())
+    lines, start = inspect.getsourcelines(d3g_continuous.D3G.update)
+    assert (first, last) == (start, start + len(lines) - 1)
+
+
+@pytest.mark.parametrize("file", ["README.md", "docs/reference.md", "benchmark/RESULTS.md", "benchmark/README.md"])
+def test_every_link_leads_to_a_file_of_the_repository(file):
+    text = (ROOT / file).read_text()
+    links = re.findall(r"\]\(([^)#]+)(?:#[\w-]*)?\)", text) + re.findall(r'<img src="([^"]+)"', text)
+    for link in links:
+        if not link.startswith("https://"):
+            assert (ROOT / file).parent.joinpath(link).exists(), link
+
+
+def test_the_recipes_make_what_the_scripts_take(tmp_path, monkeypatch):
+    """That of Minari with a stand-in of its interface: five episodes of known length, one cut by a time limit."""
+    rng = np.random.default_rng(0)
+    episodes = []
+    for n in (3, 4, 5, 6, 7):
+        terminations = np.arange(n) == n - 1 if n != 5 else np.zeros(n, bool)
+        observations = rng.normal(size=(n + 1, 4))
+        episode = {"observations": observations, "rewards": rng.normal(size=n), "terminations": terminations}
+        episodes.append(types.SimpleNamespace(**episode))
+    minari = types.ModuleType("minari")
+    minari.load_dataset = lambda name: types.SimpleNamespace(iterate_episodes=lambda: iter(episodes))
+    monkeypatch.setitem(sys.modules, "minari", minari)
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(import minari.*?)```", REFERENCE, re.S)
+    exec(code, {})
+    data = d3g_from_obs.load_dataset(tmp_path / "pendulum.npz", 4, {})
+    assert len(data.rows) == 25
+    assert data.rows[:, -1].tolist() == [0, 0, 1] + [0, 0, 0, 1] + [0] * 5 + [0] * 5 + [1] + [0] * 6 + [1]
+    s, s_next = data.rows[:, :4], data.rows[:, -5:-1]
+    np.testing.assert_array_equal(s[1:3], s_next[0:2])
+    np.testing.assert_array_equal(s_next[2], episodes[0].observations[3].astype(np.float32))
+    np.testing.assert_array_equal(s[3], episodes[1].observations[0].astype(np.float32))
+
+
+def read_evaluations(name):
+    """The published evaluations, {(task, algorithm, seed): {step: return}}."""
+    curves = {}
+    with open(ROOT / "benchmark/results" / name) as file:
+        for row in csv.DictReader(file):
+            curve = curves.setdefault((row["task"], row["algorithm"], int(row["seed"])), {})
+            curve[int(row["step"])] = float(row["return_mean"])
+    return curves
+
+
+def in_text(sentence, text=RESULTS):
+    """Whether a sentence is in a text, however it is broken into lines."""
+    return " ".join(sentence.split()) in " ".join(text.split())
+
+
+def test_what_is_said_of_figure_7_is_in_its_evaluations():
+    curves = read_evaluations("figure7_evaluations.csv")
+    task = "InvertedPendulum-v4"
+    first = {}
+    for (where, algorithm, seed), curve in curves.items():
+        if where == task and max(curve.values()) == 1000:
+            first[algorithm, seed] = min(step for step, value in curve.items() if value == 1000)
+    one, two, three = (f"{first['D3G', seed]:,}" for seed in (1, 2, 3))
+    assert in_text(f"first scores 1000 at {one}, {two} and {three} steps by seed")
+    assert len({first["TD3", seed] for seed in (1, 2, 3)}) == 1
+    ddpg = [first["DDPG", seed] for seed in (1, 2, 3)]
+    assert in_text(f"(TD3 at {first['TD3', 1]:,}, DDPG at {min(ddpg):,} to {max(ddpg):,})")
+    later = [curves[task, "D3G", seed][step] for seed in (1, 2, 3) for step in range(first["D3G", seed], 100_001, 5000)]
+    assert sum(value < 1000 for value in later) == 1
+    assert in_text(f"falls to {min(later):.0f} in one later evaluation")
+    assert all(max(curves[task, "D3G\u207b", seed].values()) < 50 for seed in (1, 2, 3))
+
+    ends = {}
+    for algorithm in ("D3G", "TD3", "D3G\u207b"):
+        ends[algorithm] = [f"{curves['Reacher-v4', algorithm, seed][100_000]:.1f}" for seed in (1, 2, 3)]
+    assert in_text("D3G ends at {}, {} and {} (TD3: {}, {}, {})".format(*ends["D3G"], *ends["TD3"]))
+    low, high = sorted(ends["D3G\u207b"], key=float)[1::-1], sorted(ends["D3G\u207b"], key=float)[2]
+    assert in_text(f"Two D3G\u207b seeds end at {low[0]} and {low[1]}, the third at {high}")
+    assert in_text(f"stood at {curves['Reacher-v4', 'D3G', 2][80_000]:.1f} at 80,000 steps")
+
+
+def test_the_numbers_of_table_1_are_its_own():
+    cells = {}
+    for row in re.findall(
+        r"^\| InvertedPendulum-v4 \| (.*) \|$", (ROOT / "benchmark/results/table1.md").read_text(), re.M
+    ):
+        randomness, data, data_paper, bco, bco_paper, d3g, d3g_paper = row.split(" | ")
+        cells[int(randomness)] = [x.split(" (")[0] for x in (data, data_paper, bco, bco_paper, d3g, d3g_paper)]
+    rows = re.findall(r"^\| (0|0\.5|1) \| (.*) \|$", RESULTS, re.M)
+    assert len(rows) == 3
+    for randomness, row in rows:
+        written = [x.split(" (")[0] for x in row.split(" | ")]
+        numbers = [[float(x) for x in cell.split(" ± ")] for cell in written]
+        assert numbers == [[float(x) for x in cell.split(" ± ")] for cell in cells[round(100 * float(randomness))]]
