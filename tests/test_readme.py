@@ -96,7 +96,7 @@ def test_every_argument_in_the_text_exists(text):
 
 
 def test_the_lines_of_the_update_are_those_of_the_update():
-    first, last = map(int, re.search(r"These are lines (\d+) to (\d+) of", README).groups())
+    first, last = map(int, re.search(r"The four losses are lines (\d+) to (\d+) of", README).groups())
     lines, start = inspect.getsourcelines(d3g_continuous.D3G.update)
     assert (first, last) == (start, start + len(lines) - 1)
 
@@ -188,3 +188,28 @@ def test_the_numbers_of_table_1_are_its_own():
         written = [x.split(" (")[0] for x in row.split(" | ")]
         numbers = [[float(x) for x in cell.split(" ± ")] for cell in written]
         assert numbers == [[float(x) for x in cell.split(" ± ")] for cell in cells[round(100 * float(randomness))]]
+
+
+def test_what_is_said_of_d3g_plus_is_in_its_evaluations():
+    curves = read_evaluations("d3g_plus_evaluations.csv")
+    rows = re.findall(r"^\| (D3G\u207a|TD3|D3G) \| (\d) \| (.*) \|$", RESULTS, re.M)
+    assert len(rows) == 9
+    for algorithm, seed, cells in rows:
+        curve = curves["HalfCheetah-v4", algorithm, int(seed)]
+        assert cells == " | ".join(f"{curve[step]:.1f}" for step in (25_000, 50_000, 75_000, 100_000))
+    means = {}
+    for algorithm in ("D3G\u207a", "TD3", "D3G"):
+        means[algorithm] = np.mean([curves["HalfCheetah-v4", algorithm, seed][100_000] for seed in (1, 2, 3)])
+    plus, td3, d3g = (f"{mean:.0f}" for mean in means.values())
+    assert in_text(f"{plus} on average at the end, TD3 {td3}, D3G {d3g}", README)
+    assert in_text(f"At 100,000 steps D3G\u207a has {plus} on average, TD3 {td3} and D3G {d3g}.")
+
+    curves = read_evaluations("figure7_evaluations.csv")
+    last = {name: f"{curve[200_000]:.0f}" for name, curve in curves.items() if 200_000 in curve}
+    ends = [last["HalfCheetah-v4", algorithm, seed] for algorithm in means for seed in (1, 2)]
+    assert in_text("D3G ends at {} and, having collapsed after 180,000 steps, at {}".format(*ends[4:]))
+    assert in_text("TD3 at {} and {}, D3G\u207a (below) at {} and {}".format(*ends[2:4], *ends[:2]))
+    hopper = [last["Hopper-v4", algorithm, 1] for algorithm in ("D3G", "TD3", "D3G\u207a")]
+    assert in_text("one seed: D3G {}, TD3 {}, D3G\u207a {}".format(*hopper))
+    walker = last["Walker2d-v4", "D3G\u207a", 1]
+    assert in_text(f"Walker2d-v4, 200,000 steps, one seed: D3G\u207a {walker}")
