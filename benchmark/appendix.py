@@ -55,33 +55,31 @@ def main(args: Args) -> None:
         for (algorithm, setting), returns in curves.items():
             title = "windy cliff" if setting == "windy" else f"slip {float(setting):.0%}"
             panel = panels.setdefault(title, {})
-            optima[title] = optimum(setting)
             if algorithm in panel:
                 fail(f"{run_dir}: must be the only run of {run['experiment']}")
             panel[algorithm] = (episodes, returns)
+            optima[title] = optimum(setting)
     if not panels:
         fail("RUN_DIRS: must be at least one folder of a run")
     columns = len(panels)
     figure, axes = plt.subplots(2, columns, figsize=(WIDTH, 3.8), squeeze=False, layout="constrained")
     for (top, bottom), (title, panel) in zip(axes.T, panels.items(), strict=True):
-        lowest = highest = optima[title]
-        for axis in (top, bottom):
-            for algorithm, color, line in (("QSA", ORANGE, "--"), ("QSS", BLUE, "-")):
-                episodes, returns = panel[algorithm]
+        shown = [optima[title]]  # in the lower panel
+        for algorithm, color, line in (("QSA", ORANGE, "--"), ("QSS", BLUE, "-")):
+            episodes, returns = panel[algorithm]
+            for axis in (top, bottom):
                 draw_curve(axis, episodes, returns, algorithm, color, linestyle=line)
-                late = episodes >= episodes[-1] * 2 / 3
-                means = returns.mean(0)[late]
-                lowest = min(lowest, means.min())
-                highest = max(highest, means.max())
+            shown.extend(returns.mean(0)[episodes >= episodes[-1] * 2 / 3])
+        for axis in (top, bottom):
             axis.axhline(optima[title], color="black", linestyle=":", linewidth=0.8)
             thousands(axis.xaxis)
             axis.grid(alpha=0.3)
-        margin = 0.1 * (highest - lowest)
+        margin = 0.1 * (max(shown) - min(shown))
         top.set_title(f"{title}, {len(returns)} seeds")
         if title != "windy cliff":
             top.set_ylim(-520, 20)
         bottom.set(xlabel="training episodes", xlim=(episodes[-1] * 2 / 3, episodes[-1]))
-        bottom.set_ylim(lowest - margin, highest + margin)
+        bottom.set_ylim(min(shown) - margin, max(shown) + margin)
     axes[0, 0].set_ylabel("greedy return")
     axes[1, 0].set_ylabel("the last third")
     draw_legend(figure)

@@ -15,12 +15,12 @@ from matplotlib.patheffects import withStroke  # noqa: E402
 
 # Figures are drawn at the size at which they are shown, and the same data give the same file
 WIDTH = 7.6  # inches
-plt.rcParams.update({"font.size": 8, "axes.titlesize": 9, "lines.linewidth": 1.3, "savefig.dpi": 200})
-plt.rcParams["svg.hashsalt"] = "qss"
+STYLE = {"font.size": 8, "axes.titlesize": 9, "lines.linewidth": 1.3, "savefig.dpi": 200, "svg.hashsalt": "qss"}
+plt.rcParams.update(STYLE)
 FEW = 5  # of so many runs or fewer every one is drawn, since the bootstrap interval of three is but their range
 
 # Okabe and Ito's colours, which colour-blind people can tell apart
-BLUE, ORANGE, GREEN, PINK, SKY, RED = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
+BLUE, ORANGE, GREEN, PINK, RED = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00"
 
 DAMAGE = (OSError, ValueError, OverflowError, RecursionError)  # what reading a damaged or foreign file may raise
 LARGEST = 1e100  # of numbers in files; sums of larger ones may not be finite, and cannot be drawn

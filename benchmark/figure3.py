@@ -3,9 +3,9 @@
     python benchmark/figure3.py RUN_DIR --output runs/figure3.png
 
 Reads a run of `tabular_qss.py --experiment figure3`. All heatmaps are means over its seeds and on one scale, which is
-logarithmic below -20; the first is that of Figure 2b, QSS without a slip. The distance is given per state, as
-the root of the mean squared difference: the Euclidean distance over all 121 states divided by 11. Its band is the 95%
-bootstrap interval of the mean.
+logarithmic below -20; the first is that of Figure 2b, QSS without a slip. The distance is given per state, as the root
+of the mean squared difference: the Euclidean distance over all 121 states divided by 11. Its band is the 95% bootstrap
+interval of the mean.
 """
 
 from dataclasses import dataclass

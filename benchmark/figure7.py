@@ -161,8 +161,10 @@ def scale(tasks: dict[str, dict[str, list[Run]]], random: dict[str, float]) -> d
             continue
         for algorithm, runs in algorithms.items():
             complete = [run for run in runs if run.complete]
-            n = min((len(run.curve) for run in complete + td3), default=0)
-            if not complete or n < min(len(run.curve) for run in complete):
+            if not complete:
+                continue
+            n = min(len(run.curve) for run in complete)
+            if n > min(len(run.curve) for run in td3):
                 print(f"scores: {algorithm} on {task} left out, TD3 has not been run as long")
                 continue
             final = np.array([run.curve[n - 1, 1] for run in complete])
