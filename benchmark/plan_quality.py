@@ -5,8 +5,9 @@
 The agent learns as in a run of d3g_from_obs.py of the same arguments, number for number. Every `--frequency` updates it
 acts with an exact inverse dynamics in place of a learned one: in the simulator's present state many actions are tried
 for one step, and the one is taken whose next state is nearest to the proposal, each component in units of sigma, the
-standard deviation of s' - s over the data. A row of the CSV file is the mean return of episodes from the same few
-starts, and the return of each, for the proposal and for a slow average of its weights.
+standard deviation of s' - s over the data. A row of the CSV file says which run it is of and has the mean return of
+episodes from the same few starts, and the return of each, for the proposal and for a slow average of its weights.
+`plan_quality_figure.py` draws such files.
 """
 
 import copy
@@ -111,7 +112,8 @@ def main(args: Args) -> None:
     if not isinstance(env.unwrapped, gym.envs.mujoco.MujocoEnv):
         fail(f"--env-id {args.env_id}: must be a MuJoCo task")
     obs_dim = env.observation_space.shape[0]
-    data = d3g_from_obs.load_dataset(Path(args.dataset), obs_dim, {})
+    info = {}
+    data = d3g_from_obs.load_dataset(Path(args.dataset), obs_dim, info)
     s = data.rows[:, :obs_dim]
     s_next = data.rows[:, -1 - obs_dim : -1]
     torch.set_num_threads(1)
@@ -129,14 +131,22 @@ def main(args: Args) -> None:
     actions = grid_of_actions(env.action_space, args.tries)
     seeds = np.random.SeedSequence((args.seed, 2)).generate_state(args.starts).tolist()
 
-    columns = [f"return_{k}" for k in range(args.starts)] + [f"average_return_{k}" for k in range(args.starts)]
+    about = info["data"]["about"] or {}
+    run = [
+        args.env_id,
+        about.get("randomness", Path(args.dataset).stem),
+        "D3G\u207a" if args.standardize else "D3G",
+        args.seed,
+    ]
+    columns = ["task", "randomness", "algorithm", "seed", "update", "return_mean", "average_return_mean"]
+    columns += [f"return_{k}" for k in range(args.starts)] + [f"average_return_{k}" for k in range(args.starts)]
     try:
         args.output.parent.mkdir(parents=True, exist_ok=True)
-        file = open(args.output, "w", buffering=1)
+        file = open(args.output, "w", buffering=1, encoding="utf-8")
     except OSError as error:
         fail(f"--output {args.output}: must be a file that can be written: {error}")
     with file:
-        file.write(",".join(["update", "return_mean", "average_return_mean", *columns]) + "\n")
+        file.write(",".join(columns) + "\n")
         for update in tqdm(range(1, args.updates + 1), file=sys.stdout, disable=not sys.stdout.isatty()):
             agent.update(data.sample(256, rng, torch.device("cpu")))
             if update % agent.policy_frequency == 0:
@@ -146,7 +156,7 @@ def main(args: Args) -> None:
             if update % args.frequency == 0:
                 returns = measure(agent, agent.proposal, env, actions, sigma, seeds)
                 slow_returns = measure(agent, average, env, actions, sigma, seeds)
-                row = [update, np.mean(returns), np.mean(slow_returns), *returns, *slow_returns]
+                row = [*run, update, np.mean(returns), np.mean(slow_returns), *returns, *slow_returns]
                 file.write(",".join(map(str, row)) + "\n")
                 if not sys.stdout.isatty():
                     print(

@@ -1,4 +1,7 @@
-"""benchmark/plan_quality.py: the exact inverse dynamics, and that its agent learns as a run of d3g_from_obs.py does."""
+"""benchmark/plan_quality.py: the exact inverse dynamics, and that its agent learns as a run of d3g_from_obs.py does.
+
+And plan_quality_figure.py, which draws its files.
+"""
 
 import csv
 import sys
@@ -12,6 +15,7 @@ import torch
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmark"))
 import plan_quality  # noqa: E402
+import plan_quality_figure  # noqa: E402
 
 import d3g_from_obs  # noqa: E402
 
@@ -100,10 +104,12 @@ def test_learns_as_a_run_does_and_measures_both_proposals(standardize, dataset, 
         float((a - b).detach().abs().max()) for a, b in zip(slow.parameters(), agent.proposal.parameters(), strict=True)
     )
     assert 0 < largest < 0.01
-    with open(output) as file:
+    with open(output, encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["update"] for row in rows] == ["20", "40"]
     for row in rows:
+        about = [row[name] for name in ("task", "randomness", "algorithm", "seed")]
+        assert about == ["InvertedPendulum-v4", "1.0", "D3G\u207a" if standardize else "D3G", "5"]
         for kind in ("", "average_"):
             returns = [float(row[f"{kind}return_{k}"]) for k in range(2)]
             assert all(3 <= x <= 1000 for x in returns)
@@ -130,3 +136,66 @@ def test_refuses(how, error, dataset, tmp_path, capsys):
     assert said.startswith(f"error: {error.format(dataset)}")
     assert said.count("\n") == 1
     assert not (tmp_path / "out.csv").exists()
+
+
+HEADER = ",".join(plan_quality_figure.COLUMNS)
+
+
+def measured(algorithm, seed, returns, randomness="1.0", every=10):
+    """A file of plan_quality.py with one start per measurement."""
+    rows = [f"{HEADER},return_0,average_return_0"]
+    for k, x in enumerate(returns, 1):
+        rows.append(f"InvertedPendulum-v4,{randomness},{algorithm},{seed},{k * every},{x},{x / 2},{x},{x / 2}")
+    return "\n".join(rows) + "\n"
+
+
+def test_draws_every_seed_and_their_mean_as_far_as_all_go(tmp_path, monkeypatch):
+    """And writes all rows, from which, beside a further file, it draws again."""
+    drawn = []
+    monkeypatch.setattr(plan_quality_figure, "draw_curve", lambda axis, *curve: drawn.append((axis.get_title(), curve)))
+    monkeypatch.setattr(plan_quality_figure, "draw_legend", lambda figure: None)
+    files = [tmp_path / f"{k}.csv" for k in range(4)]
+    files[0].write_text(measured("D3G", 1, [5.0, 6.0, 7.0]))
+    files[1].write_text(measured("D3G", 2, [8.0, 9.0]))
+    files[2].write_text(measured("D3G\u207a", 1, [1000.0]))
+    files[3].write_text(measured("D3G", 1, [3.0], randomness="0.5"))
+    plan_quality_figure.main(plan_quality_figure.Args(tuple(files[:3]), tmp_path / "plans.png"))
+    first = (tmp_path / "plans.csv").read_text()
+    assert first.splitlines()[:2] == [HEADER, "InvertedPendulum-v4,1.0,D3G,1,10,5.0,2.5"]
+    assert len(first.splitlines()) == 1 + 3 + 2 + 1
+    (_, (updates, returns, label, _)), (_, (_, plus, label_plus, _)) = drawn
+    assert (updates.tolist(), returns.tolist(), label) == ([10, 20], [[5, 6], [8, 9]], "D3G")
+    assert (plus.tolist(), label_plus) == ([[1000]], "D3G\u207a")
+
+    (tmp_path / "again").mkdir()
+    output = tmp_path / "again" / "plans.svg"
+    plan_quality_figure.main(plan_quality_figure.Args((tmp_path / "plans.csv", files[3]), output))
+    again = (tmp_path / "again" / "plans.csv").read_text()
+    assert sorted(again.splitlines()) == sorted([*first.splitlines(), "InvertedPendulum-v4,0.5,D3G,1,10,3.0,1.5"])
+    assert output.exists()
+
+
+@pytest.mark.parametrize(
+    ("contents", "error"),
+    [
+        (["step,return_mean\n"], "0.csv: must begin with the columns task,randomness,"),
+        ([measured("TD3", 1, [5.0])], "randomness 1.0, seed 1: must be one of D3G, D3G\u207a"),
+        ([measured("D3G", 1, [5.0, 6.0], every=-1)], "updates must ascend"),
+        ([measured("D3G", 1, [5.0, np.nan])], "column return_mean must have finite numbers"),
+        ([measured("D3G", 1, [5.0]), measured("D3G", 1, [6.0])], "must be equal to that of another file"),
+        ([measured("D3G", 1, [5.0]), measured("D3G", 2, [5.0], every=7)], "must be measured at the same updates"),
+        ([HEADER + "\n"], "FILES: must have at least one measurement, have none"),
+    ],
+)
+def test_figure_refuses(contents, error, tmp_path, capsys):
+    files = []
+    for k, content in enumerate(contents):
+        files.append(tmp_path / f"{k}.csv")
+        files[-1].write_text(content)
+    with pytest.raises(SystemExit) as stop:
+        plan_quality_figure.main(plan_quality_figure.Args(tuple(files), tmp_path / "plans.png"))
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert error in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "plans.png").exists()

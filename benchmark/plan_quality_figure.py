@@ -1,0 +1,114 @@
+"""How good the plans of the offline phase are over its updates: the files of plan_quality.py as a figure.
+
+    python benchmark/plan_quality_figure.py FILE.csv [FILE.csv ...] --output runs/plan_quality.png
+
+One panel per randomness of the data, one curve per algorithm: the mean over seeds of the mean return with an exact
+inverse dynamics, over every seed as a thin line. Beside the picture goes a CSV file of its name with the rows of all
+files, which can be given again, alone or beside new ones.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import tyro
+from drawing import (
+    BLUE,
+    DAMAGE,
+    RED,
+    WIDTH,
+    csv_text,
+    draw_curve,
+    draw_legend,
+    fail,
+    pictures,
+    read_table,
+    thousands,
+    write_files,
+)
+
+COLORS = {"D3G": BLUE, "D3G\u207a": RED}
+IDENTITY = ("task", "randomness", "algorithm", "seed")
+COLUMNS = (*IDENTITY, "update", "return_mean", "average_return_mean")
+
+
+@dataclass
+class Args:
+    """Draw the quality of plans over offline updates."""
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """CSV files of plan_quality.py, or of earlier calls of this script"""
+    output: Path
+    """the picture to write"""
+
+
+def read(file: Path) -> dict[tuple[str, ...], np.ndarray]:
+    """Return what a file has of each run (task, randomness, algorithm, seed): update, return_mean and
+    average_return_mean [n, 3]; fail on what is no file of plan_quality.py."""
+    try:
+        with open(file, encoding="utf-8") as opened:
+            header = opened.readline().strip()
+        if tuple(header.split(",")[: len(COLUMNS)]) != COLUMNS:
+            raise ValueError(f"{file.name}: must begin with the columns {','.join(COLUMNS)}, has {header}")
+        table = read_table(file, header, text=IDENTITY)
+    except DAMAGE as error:
+        fail(f"{file}: must be a file of plan_quality.py: {error}")
+    runs = {}
+    values = np.column_stack([table[name] for name in COLUMNS[len(IDENTITY) :]])
+    for identity, row in zip(zip(*(table[name].tolist() for name in IDENTITY), strict=True), values, strict=True):
+        runs.setdefault(identity, []).append(row)
+    for (task, randomness, algorithm, seed), rows in runs.items():
+        what = f"{file}: {algorithm} on {task}, randomness {randomness}, seed {seed}"
+        if algorithm not in COLORS:
+            fail(f"{what}: must be one of {', '.join(COLORS)}")
+        if np.any(np.diff([row[0] for row in rows]) <= 0):
+            fail(f"{what}: updates must ascend")
+    return {identity: np.array(rows) for identity, rows in runs.items()}
+
+
+def draw(runs: dict[tuple[str, ...], np.ndarray]) -> plt.Figure:
+    """Draw one panel per task and randomness, one curve per algorithm, as far as all of its seeds go."""
+    panels = sorted({identity[:2] for identity in runs})
+    size = (WIDTH if len(panels) > 1 else WIDTH * 0.6, 2.6)
+    figure, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False, sharey=True, layout="constrained")
+    for axis, panel in zip(axes.flat, panels, strict=True):
+        counts = []
+        for algorithm, color in COLORS.items():
+            curves = [curve for identity, curve in runs.items() if identity[:3] == (*panel, algorithm)]
+            if not curves:
+                continue
+            counts.append(len(curves))
+            n = min(map(len, curves))
+            updates = curves[0][:n, 0]
+            if any(not np.array_equal(curve[:n, 0], updates) for curve in curves):
+                fail(f"{algorithm} on {', '.join(panel)}: all seeds must be measured at the same updates")
+            draw_curve(axis, updates, np.stack([curve[:n, 1] for curve in curves]), algorithm, color)
+        seeds = "/".join(str(count) for count in sorted(set(counts)))
+        axis.set_title(f"{panel[0]}, p = {panel[1]}\n{seeds} seed{'s' if seeds != '1' else ''}")
+        axis.set_xlabel("offline updates")
+        thousands(axis.xaxis)
+        axis.grid(alpha=0.3)
+    axes[0, 0].set_ylabel("return, exact inverse dynamics")
+    draw_legend(figure)
+    return figure
+
+
+def main(args: Args) -> None:
+    """Read the files, and write the picture and all rows."""
+    runs = {}
+    for file in args.files:
+        for identity, curve in read(file).items():
+            if not np.array_equal(runs.setdefault(identity, curve), curve):
+                fail(f"{file}: its run {', '.join(identity)} must be equal to that of another file")
+    if not runs:
+        fail("FILES: must have at least one measurement, have none")
+    rows = [list(COLUMNS)]
+    for identity in sorted(runs):
+        for update, mean, average in runs[identity].tolist():
+            rows.append([*identity, int(update), mean, average])
+    write_files({**pictures(draw(runs), args.output), args.output.with_suffix(".csv"): csv_text(rows)})
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))
