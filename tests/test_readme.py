@@ -175,6 +175,19 @@ def test_what_is_said_of_figure_7_is_in_its_evaluations():
     assert in_text(f"stood at {curves['Reacher-v4', 'D3G', 2][80_000]:.1f} at 80,000 steps")
 
 
+def test_what_is_said_of_ddpg_is_in_the_tables():
+    areas = {}
+    with open(ROOT / "benchmark/results/figure7.csv") as file:
+        for row in csv.DictReader(file):
+            areas[row["task"], row["algorithm"]] = float(row["area_mean"])
+    found = []
+    for task, digits in (("InvertedPendulum-v4", 0), ("InvertedDoublePendulum-v4", 0), ("Reacher-v4", 1)):
+        assert areas[task, "D3G"] < areas[task, "DDPG"]
+        found.append(f"{areas[task, 'D3G']:.{digits}f} ({{}}{areas[task, 'DDPG']:.{digits}f}) on {task}")
+    one, two, three = found
+    assert in_text(f"per step is {one.format('DDPG ')}, {two.format('')} and {three.format('')}")
+
+
 def test_the_numbers_of_table_1_are_its_own():
     cells = {}
     for row in re.findall(
@@ -188,6 +201,9 @@ def test_the_numbers_of_table_1_are_its_own():
         written = [x.split(" (")[0] for x in row.split(" | ")]
         numbers = [[float(x) for x in cell.split(" ± ")] for cell in written]
         assert numbers == [[float(x) for x in cell.split(" ± ")] for cell in cells[round(100 * float(randomness))]]
+
+
+HALFWAY = [("D3G", 1), ("D3G", 2), ("DDPG", 1)]
 
 
 def test_what_is_said_of_d3g_plus_is_in_its_evaluations():
@@ -207,7 +223,9 @@ def test_what_is_said_of_d3g_plus_is_in_its_evaluations():
     curves = read_evaluations("figure7_evaluations.csv")
     last = {name: f"{curve[200_000]:.0f}" for name, curve in curves.items() if 200_000 in curve}
     ends = [last["HalfCheetah-v4", algorithm, seed] for algorithm in means for seed in (1, 2)]
-    assert in_text("D3G ends at {} and, having collapsed after 180,000 steps, at {}".format(*ends[4:]))
+    assert in_text("D3G ends at {} and {}, since its seed 2 collapsed".format(*ends[4:]))
+    at = [f"{curves['HalfCheetah-v4', algorithm, seed][100_000]:.0f}" for algorithm, seed in HALFWAY]
+    assert in_text("seeds stand at {} and {} at 100,000 steps, where DDPG has {}".format(*at))
     assert in_text("TD3 at {} and {}, D3G\u207a (below) at {} and {}".format(*ends[2:4], *ends[:2]))
     hopper = [last["Hopper-v4", algorithm, 1] for algorithm in ("D3G", "TD3", "D3G\u207a")]
     assert in_text("one seed: D3G {}, TD3 {}, D3G\u207a {}".format(*hopper))
