@@ -21,7 +21,7 @@ default the data are those of a random policy; `--collect` makes others, `--data
     python d3g_from_obs.py --dataset half.npz
 
 `--standardize` trains D3G+, which is ours: the networks see the difference s' - s in units of its standard deviation
-over the data, and not s'.
+over the data, and not s'. `--alpha 2.5`, ours too, keeps its proposals near the data.
 """
 
 import copy
@@ -92,6 +92,7 @@ class Args:
     exploration_noise: float = 0.1  # standard deviation of the exploration noise, in units of the action scale
     beta: float = 1.0  # weight of the distance between a proposal and its cycle (Eq. 12)
     standardize: bool = False  # tell the networks of s' by s' - s in units of its standard deviation (D3G+, ours)
+    alpha: float | None = None  # keep proposals near the data, with this weight of Q against it (ours; TD3+BC: 2.5)
 
 
 # Copied from d3g_continuous.MLP
@@ -170,7 +171,8 @@ class D3G(nn.Module):
     inverse_dynamics  I_omega              s, s' -> [batch, action_dim], learned online
 
     With `standardize` (D3G+, ours, not the paper's) the networks are told of s' by (s' - s) / sigma, and tau and f give
-    differences in units of sigma [obs_dim], which `set_units` fixes before the first update.
+    differences in units of sigma [obs_dim], which `set_units` fixes before the first update. With `alpha` (ours, too) a
+    proposal is drawn to the data's s' as well, against which Q in units of its mean size weighs `alpha`.
 
     `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are those of `Args`, with its help.
     """
@@ -188,6 +190,7 @@ class D3G(nn.Module):
         policy_frequency: int = 2,
         beta: float = 1.0,
         standardize: bool = False,
+        alpha: float | None = None,
     ):
         super().__init__()
         self.action_low = action_low
@@ -197,6 +200,7 @@ class D3G(nn.Module):
         self.policy_frequency = policy_frequency
         self.beta = beta
         self.standardize = standardize
+        self.alpha = alpha
         if standardize:
             self.register_buffer("sigma", torch.ones(obs_dim))
         else:
@@ -267,7 +271,11 @@ class D3G(nn.Module):
             # Eq. 12, proposal p = s + tau(s): minimise -Q_1(s, C(s, p)) + beta |p - C(s, p)|^2 through q = Q_1(s, p), f
             p = self.reach(s, self.proposal(s))
             c = self.cycle(s, p, self.critic)
-            self.minimise("proposal", -self.critic[0](s, c).mean() + self.beta * F.mse_loss(c, p))
+            q = self.critic[0](s, c)
+            loss = -q.mean()
+            if self.alpha is not None:  # in place of -Q_1: -alpha Q_1 / mean |Q_1| + |p - s'|^2, as TD3+BC for actions
+                loss = self.alpha * loss / q.detach().abs().mean() + F.mse_loss(p, x)
+            self.minimise("proposal", loss + self.beta * F.mse_loss(c, p))
 
             # Algorithm 1, lines 22-24, targets: theta' <- eta theta + (1 - eta) theta', and psi' likewise
             with torch.no_grad():
@@ -374,6 +382,7 @@ def train(args: Args) -> Path:
             policy_frequency=args.policy_frequency,
             beta=args.beta,
             standardize=args.standardize,
+            alpha=args.alpha,
         ).to(device)
         observations = data.rows[:, :obs_dim]
         if args.standardize:
@@ -550,6 +559,7 @@ def check_args(args: Args) -> None:
     noise_fits = 0 <= args.exploration_noise < np.inf and not np.signbit(args.exploration_noise)  # -0.0 is below 0 too
     check("exploration_noise", noise_fits, "at least 0 and finite")
     check("beta", 0 <= args.beta < np.inf, "at least 0 and finite")
+    check("alpha", args.alpha is None or 0 <= args.alpha < np.inf, "at least 0 and finite")
     check("gamma", 0 <= args.gamma <= 1, "from 0 to 1")
     check("tau", 0 < args.tau <= 1, "above 0 and at most 1")
     check("resume", not args.resume or args.run_dir is not None, "used with --run-dir")

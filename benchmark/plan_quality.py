@@ -52,7 +52,9 @@ class Args:
     average: float = 0.9995
     """share of itself that the slow average of the proposal keeps at each of its updates"""
     standardize: bool = False
-    """D3G+ in place of the paper's D3G"""
+    """the units of D3G+, as of d3g_from_obs.py"""
+    alpha: float | None = None
+    """weight of Q against staying near the data, as of d3g_from_obs.py"""
 
 
 def grid_of_actions(space: gym.spaces.Box, tries: int) -> np.ndarray:
@@ -108,6 +110,8 @@ def main(args: Args) -> None:
         fail(f"--tries {args.tries}: must be at least 2")
     if not 0 <= args.average < 1:
         fail(f"--average {args.average}: must be from 0 to below 1")
+    if args.alpha is not None and not 0 <= args.alpha < np.inf:
+        fail(f"--alpha {args.alpha}: must be at least 0 and finite")
     env = d3g_from_obs.make_env(args.env_id)
     if not isinstance(env.unwrapped, gym.envs.mujoco.MujocoEnv):
         fail(f"--env-id {args.env_id}: must be a MuJoCo task")
@@ -121,7 +125,7 @@ def main(args: Args) -> None:
     rng = np.random.default_rng(args.seed)
     low = env.action_space.low
     high = env.action_space.high
-    agent = d3g_from_obs.D3G(obs_dim, low, high, standardize=args.standardize)
+    agent = d3g_from_obs.D3G(obs_dim, low, high, standardize=args.standardize, alpha=args.alpha)
     units = d3g_from_obs.D3G(obs_dim, low, high, standardize=True)
     units.set_units(s, s_next)
     sigma = units.sigma.numpy()
@@ -132,12 +136,12 @@ def main(args: Args) -> None:
     seeds = np.random.SeedSequence((args.seed, 2)).generate_state(args.starts).tolist()
 
     about = info["data"]["about"] or {}
-    run = [
-        args.env_id,
-        about.get("randomness", Path(args.dataset).stem),
-        "D3G\u207a" if args.standardize else "D3G",
-        args.seed,
-    ]
+    algorithm = "D3G"
+    if args.standardize:
+        algorithm += " --standardize"
+    if args.alpha is not None:
+        algorithm += f" --alpha {args.alpha:g}"
+    run = [args.env_id, about.get("randomness", Path(args.dataset).stem), algorithm, args.seed]
     columns = ["task", "randomness", "algorithm", "seed", "update", "return_mean", "average_return_mean"]
     columns += [f"return_{k}" for k in range(args.starts)] + [f"average_return_{k}" for k in range(args.starts)]
     try:

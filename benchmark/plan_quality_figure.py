@@ -16,6 +16,9 @@ import tyro
 from drawing import (
     BLUE,
     DAMAGE,
+    GREEN,
+    ORANGE,
+    PINK,
     RED,
     WIDTH,
     csv_text,
@@ -28,7 +31,9 @@ from drawing import (
     write_files,
 )
 
-COLORS = {"D3G": BLUE, "D3G\u207a": RED}
+PLUS = "D3G --standardize --alpha 2.5"  # D3G+ in Table 1
+COLORS = {"D3G": BLUE, "D3G --standardize": "0.5", PLUS: RED}
+OTHERS = (ORANGE, PINK, GREEN)  # of what else there is, in alphabetical order
 IDENTITY = ("task", "randomness", "algorithm", "seed")
 COLUMNS = (*IDENTITY, "update", "return_mean", "average_return_mean")
 
@@ -58,12 +63,9 @@ def read(file: Path) -> dict[tuple[str, ...], np.ndarray]:
     values = np.column_stack([table[name] for name in COLUMNS[len(IDENTITY) :]])
     for identity, row in zip(zip(*(table[name].tolist() for name in IDENTITY), strict=True), values, strict=True):
         runs.setdefault(identity, []).append(row)
-    for (task, randomness, algorithm, seed), rows in runs.items():
-        what = f"{file}: {algorithm} on {task}, randomness {randomness}, seed {seed}"
-        if algorithm not in COLORS:
-            fail(f"{what}: must be one of {', '.join(COLORS)}")
+    for identity, rows in runs.items():
         if np.any(np.diff([row[0] for row in rows]) <= 0):
-            fail(f"{what}: updates must ascend")
+            fail(f"{file}: {', '.join(identity)}: updates must ascend")
     return {identity: np.array(rows) for identity, rows in runs.items()}
 
 
@@ -71,10 +73,14 @@ def draw(runs: dict[tuple[str, ...], np.ndarray]) -> plt.Figure:
     """Draw one panel per task and randomness, one curve per algorithm, as far as all of its seeds go."""
     panels = sorted({identity[:2] for identity in runs})
     size = (WIDTH if len(panels) > 1 else WIDTH * 0.6, 2.6)
+    others = sorted({algorithm for _, _, algorithm, _ in runs} - COLORS.keys())
+    if len(others) > len(OTHERS):
+        fail(f"FILES: must have at most {len(OTHERS)} further algorithms, have {', '.join(others)}")
+    colors = {**COLORS, **dict(zip(others, OTHERS, strict=False))}
     figure, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False, sharey=True, layout="constrained")
     for axis, panel in zip(axes.flat, panels, strict=True):
         counts = []
-        for algorithm, color in COLORS.items():
+        for algorithm, color in colors.items():
             curves = [curve for identity, curve in runs.items() if identity[:3] == (*panel, algorithm)]
             if not curves:
                 continue
@@ -83,7 +89,8 @@ def draw(runs: dict[tuple[str, ...], np.ndarray]) -> plt.Figure:
             updates = curves[0][:n, 0]
             if any(not np.array_equal(curve[:n, 0], updates) for curve in curves):
                 fail(f"{algorithm} on {', '.join(panel)}: all seeds must be measured at the same updates")
-            draw_curve(axis, updates, np.stack([curve[:n, 1] for curve in curves]), algorithm, color)
+            label = "D3G\u207a" if algorithm == PLUS else algorithm
+            draw_curve(axis, updates, np.stack([curve[:n, 1] for curve in curves]), label, color)
         seeds = "/".join(str(count) for count in sorted(set(counts)))
         axis.set_title(f"{panel[0]}, p = {panel[1]}\n{seeds} seed{'s' if seeds != '1' else ''}")
         axis.set_xlabel("offline updates")

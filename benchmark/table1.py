@@ -39,7 +39,7 @@ PAPER = {  # by task and randomness: data, BCO, D3G
     ("InvertedPendulum", 0.75): ("11.4 ± 1.3", "12.1 ± 8.3", "1000 ± 0"),
     ("InvertedPendulum", 1.0): ("8.6 ± 0.3", "31.0 ± 4.7", "1000 ± 0"),
 }
-PLUS = "D3G\u207a"  # with standardised differences, which the paper has not
+PLUS = "D3G\u207a"  # with standardised differences and proposals kept near the data, which the paper has not
 HEADER = "task,randomness,algorithm,seed,evaluation,step,return_mean"
 
 
@@ -64,7 +64,8 @@ def identify(info: dict) -> tuple[dict, range]:
     if "offline_updates" in args:
         take_count(args, "offline_updates")
         standardize = "standardize" in args and take(args, "standardize", bool)
-        algorithm = PLUS if standardize else "D3G"
+        stays = args.get("alpha") is not None and take(args, "alpha", float) >= 0
+        algorithm = PLUS if standardize or stays else "D3G"
     elif "policy_updates" in args:
         take_count(args, "policy_updates")
         algorithm = "BCO"

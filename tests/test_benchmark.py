@@ -506,8 +506,8 @@ def test_table1_of_known_answers(tmp_path, capsys):
 
 def test_table1_has_a_column_of_standardised_differences_where_there_are_such_runs(tmp_path):
     runs = [
-        write_round(tmp_path, 1, [5, 90], standardize=True, **D3G),
-        write_round(tmp_path, 2, [5, 10], standardize=False, **D3G),
+        write_round(tmp_path, 1, [5, 90], standardize=True, alpha=2.5, **D3G),
+        write_round(tmp_path, 2, [5, 10], standardize=False, alpha=None, **D3G),
         write_round(tmp_path, 3, [6, 20], **D3G),  # of before there was --standardize
         write_round(tmp_path, 4, [7, 8], task="Reacher-v4", **BCO),
     ]

@@ -77,8 +77,11 @@ def test_distances_are_in_units_of_sigma():
     assert plan_quality.best_action(Task(), actions, proposed, np.array([1.0, 0.1])).tolist() == [1.0]
 
 
-@pytest.mark.parametrize("standardize", [False, True])
-def test_learns_as_a_run_does_and_measures_both_proposals(standardize, dataset, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("how", "algorithm"),
+    [({}, "D3G"), ({"standardize": True, "alpha": 2.5}, "D3G --standardize --alpha 2.5")],
+)
+def test_learns_as_a_run_does_and_measures_both_proposals(how, algorithm, dataset, tmp_path, monkeypatch):
     kept = []
     measure = plan_quality.measure
 
@@ -87,7 +90,7 @@ def test_learns_as_a_run_does_and_measures_both_proposals(standardize, dataset, 
         return measure(agent, proposal, *others)
 
     monkeypatch.setattr(plan_quality, "measure", measure_and_keep)
-    how = {"dataset": dataset, "seed": 5, "standardize": standardize}
+    how = {"dataset": dataset, "seed": 5, **how}
     output = tmp_path / "new" / "plans.csv"
     plan_quality.main(plan_quality.Args(output=output, updates=40, frequency=20, starts=2, tries=3, average=0.5, **how))
     online = {"rounds": 1, "steps_per_round": 5, "inverse_updates": 1, "eval_episodes": 1}
@@ -109,7 +112,7 @@ def test_learns_as_a_run_does_and_measures_both_proposals(standardize, dataset, 
     assert [row["update"] for row in rows] == ["20", "40"]
     for row in rows:
         about = [row[name] for name in ("task", "randomness", "algorithm", "seed")]
-        assert about == ["InvertedPendulum-v4", "1.0", "D3G\u207a" if standardize else "D3G", "5"]
+        assert about == ["InvertedPendulum-v4", "1.0", algorithm, "5"]
         for kind in ("", "average_"):
             returns = [float(row[f"{kind}return_{k}"]) for k in range(2)]
             assert all(3 <= x <= 1000 for x in returns)
@@ -123,6 +126,7 @@ def test_learns_as_a_run_does_and_measures_both_proposals(standardize, dataset, 
         ({"frequency": 0}, "--frequency 0: must be at least 1"),
         ({"starts": 0}, "--starts 0: must be at least 1"),
         ({"tries": 1}, "--tries 1: must be at least 2"),
+        ({"alpha": -1.0}, "--alpha -1.0: must be at least 0 and finite"),
         ({"average": 1.0}, "--average 1.0: must be from 0 to below 1"),
         ({"env_id": "MountainCarContinuous-v0"}, "--env-id MountainCarContinuous-v0: must be a MuJoCo task"),
         ({"env_id": "Reacher-v4"}, "--dataset {}: must be a data set with 11 observations"),
@@ -157,7 +161,7 @@ def test_draws_every_seed_and_their_mean_as_far_as_all_go(tmp_path, monkeypatch)
     files = [tmp_path / f"{k}.csv" for k in range(4)]
     files[0].write_text(measured("D3G", 1, [5.0, 6.0, 7.0]))
     files[1].write_text(measured("D3G", 2, [8.0, 9.0]))
-    files[2].write_text(measured("D3G\u207a", 1, [1000.0]))
+    files[2].write_text(measured("D3G --standardize --alpha 2.5", 1, [1000.0]))
     files[3].write_text(measured("D3G", 1, [3.0], randomness="0.5"))
     plan_quality_figure.main(plan_quality_figure.Args(tuple(files[:3]), tmp_path / "plans.png"))
     first = (tmp_path / "plans.csv").read_text()
@@ -179,7 +183,7 @@ def test_draws_every_seed_and_their_mean_as_far_as_all_go(tmp_path, monkeypatch)
     ("contents", "error"),
     [
         (["step,return_mean\n"], "0.csv: must begin with the columns task,randomness,"),
-        ([measured("TD3", 1, [5.0])], "randomness 1.0, seed 1: must be one of D3G, D3G\u207a"),
+        ([measured(f"D3G --alpha {k}", 1, [5.0]) for k in range(4)], "must have at most 3 further algorithms, have"),
         ([measured("D3G", 1, [5.0, 6.0], every=-1)], "updates must ascend"),
         ([measured("D3G", 1, [5.0, np.nan])], "column return_mean must have finite numbers"),
         ([measured("D3G", 1, [5.0]), measured("D3G", 1, [6.0])], "must be equal to that of another file"),

@@ -1,4 +1,5 @@
-"""D3G+ (`--standardize`): its updates against NumPy in float64, its units, and what a run keeps of them."""
+"""D3G+ (`--standardize`, offline also `--alpha`): its updates against NumPy in float64, its units, and what a run keeps
+of them."""
 
 import custom_envs
 import numpy as np
@@ -22,10 +23,10 @@ def float64():
     torch.set_default_dtype(torch.float32)
 
 
-def make_agent(script, policy_frequency=2):
+def make_agent(script, policy_frequency=2, **more):
     """An agent with sigma, whose target networks differ from the online ones; and its networks in NumPy."""
     torch.manual_seed(2)
-    agent = script.D3G(OBS, LOW, HIGH, **HOW, policy_frequency=policy_frequency, standardize=True)
+    agent = script.D3G(OBS, LOW, HIGH, **HOW, policy_frequency=policy_frequency, standardize=True, **more)
     agent.sigma.copy_(torch.tensor(SIGMA))
     with torch.no_grad():
         for parameter in agent.targets:
@@ -104,8 +105,10 @@ def expected_update(nets, batch, delayed):
     return y, losses
 
 
-def expected_offline_update(nets, batch, delayed):
-    """Section 7 offline: f takes q = Q(s, p), p a difference in units of sigma; returns y and the losses."""
+def expected_offline_update(nets, batch, delayed, alpha=None):
+    """Section 7 offline: f takes q = Q(s, p), p a difference in units of sigma; returns y and the losses.
+
+    With alpha the proposal minimises -alpha Q_1 / mean |Q_1| + |p - delta|^2 + beta |p - C(s, p)|^2."""
     s, _, r, s_next, d = batch
     delta = (s_next - s) / SIGMA
     q = nets["critic_target.0"].forward(s_next, nets["proposal_target"].forward(s_next))
@@ -119,12 +122,14 @@ def expected_offline_update(nets, batch, delayed):
         p = nets["proposal"].forward(s)
         c = nets["forward_dynamics"].forward(s, nets["critic.0"].forward(s, p))
         q = nets["critic.0"].forward(s, c)
-        losses["proposal_loss"] = -q.mean() + HOW["beta"] * ((c - p) ** 2).mean()
+        weight = 1.0 if alpha is None else alpha / abs(q).mean()
+        to_data = 0.0 if alpha is None else p - delta
+        losses["proposal_loss"] = -weight * q.mean() + np.mean(to_data**2) + HOW["beta"] * ((c - p) ** 2).mean()
         pull = HOW["beta"] * 2 * (c - p) / p.size
-        d_c = nets["critic.0"].backward(-np.ones_like(q) / BATCH)[1][:, OBS:] + pull
+        d_c = nets["critic.0"].backward(-weight * np.ones_like(q) / BATCH)[1][:, OBS:] + pull
         d_q = nets["forward_dynamics"].backward(d_c)[1][:, OBS:]
         nets["critic.0"].forward(s, p)
-        d_p = nets["critic.0"].backward(d_q)[1][:, OBS:] - pull
+        d_p = nets["critic.0"].backward(d_q)[1][:, OBS:] - pull + 2 * to_data / p.size
         nets["proposal"].adam(nets["proposal"].backward(d_p)[0], HOW["learning_rate"])
         move_targets(nets)
     return y, losses
@@ -137,14 +142,19 @@ def assert_equal_networks(agent, nets):
 
 
 @pytest.mark.parametrize(
-    ("script", "expected"),
-    [(d3g_continuous, expected_update), (d3g_from_obs, expected_offline_update)],
-    ids=["d3g_continuous", "d3g_from_obs"],
+    ("script", "expected", "more"),
+    [
+        (d3g_continuous, expected_update, {}),
+        (d3g_from_obs, expected_offline_update, {}),
+        (d3g_from_obs, expected_offline_update, {"alpha": 1.7}),
+        (d3g_from_obs, expected_offline_update, {"alpha": 0.0}),
+    ],
+    ids=["d3g_continuous", "d3g_from_obs", "d3g_from_obs-alpha", "d3g_from_obs-alpha-0"],
 )
 @pytest.mark.parametrize("policy_frequency", [1, 2])
-def test_update_equals_hand_derived(script, expected, policy_frequency, float64, monkeypatch):
+def test_update_equals_hand_derived(script, expected, more, policy_frequency, float64, monkeypatch):
     """Six updates: the target, every loss and every parameter; sigma stays as it is."""
-    agent, nets = make_agent(script, policy_frequency)
+    agent, nets = make_agent(script, policy_frequency, **more)
     mse_loss = torch.nn.functional.mse_loss
     regression_targets = []
 
@@ -156,7 +166,7 @@ def test_update_equals_hand_derived(script, expected, policy_frequency, float64,
     for update, batch in enumerate(batches(6), 1):
         regression_targets.clear()
         agent.update(tuple(torch.tensor(x) for x in batch))
-        y, losses = expected(nets, batch, delayed=update % policy_frequency == 0)
+        y, losses = expected(nets, batch, delayed=update % policy_frequency == 0, **more)
         np.testing.assert_allclose(regression_targets[0], y, rtol=1e-10, atol=1e-12)
         for name, loss in losses.items():
             assert agent.losses[name].item() == pytest.approx(loss, rel=1e-9), f"{name} at update {update}"
