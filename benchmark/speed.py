@@ -177,6 +177,7 @@ def all_loops(num_threads: int, dataset: str) -> list[Loop]:
     d3g = cheetah | {"module": d3g_continuous}
     td3 = cheetah | {"module": td3_baseline}
     grid = here | {"module": d3g_gridworld, "num_seeds": 1}
+    offline_plus = data | {"standardize": True, "alpha": 2.5}
     with_cycle = grid | {"variants": ("d3g",), "folder": "d3g/seed1"}
     no_cycle = grid | {"variants": ("d3g_no_cycle",), "folder": "d3g_no_cycle/seed1"}
     return [
@@ -190,7 +191,7 @@ def all_loops(num_threads: int, dataset: str) -> list[Loop]:
         Loop("td3_baseline.py: TD3", steps, td3, td3_baseline.TD3),
         Loop("td3_baseline.py: DDPG", steps, td3 | {"algorithm": "ddpg"}, td3_baseline.TD3),
         Loop("d3g_from_obs.py: offline", offline, data, d3g_from_obs.D3G),
-        Loop("d3g_from_obs.py: offline, D3G\u207a", offline, data | {"standardize": True}, d3g_from_obs.D3G),
+        Loop("d3g_from_obs.py: offline, D3G\u207a", offline, offline_plus, d3g_from_obs.D3G),
         Loop("d3g_from_obs.py: inverse dynamics", inverse_dynamics, data, d3g_from_obs.D3G, "update_inverse_dynamics"),
         Loop("bco_baseline.py: policy", cloning, data, bco_baseline.BCO, "update_policy"),
     ]
