@@ -230,4 +230,6 @@ def test_what_is_said_of_d3g_plus_is_in_its_evaluations():
     hopper = [last["Hopper-v4", algorithm, 1] for algorithm in ("D3G", "TD3", "D3G\u207a")]
     assert in_text("one seed: D3G {}, TD3 {}, D3G\u207a {}".format(*hopper))
     walker = last["Walker2d-v4", "D3G\u207a", 1]
-    assert in_text(f"Walker2d-v4, 200,000 steps, one seed: D3G\u207a {walker}")
+    td3 = curves["Walker2d-v4", "TD3", 1]
+    assert in_text(f"Walker2d-v4, 200,000 steps, one seed: D3G\u207a {walker}, TD3 {td3[200_000]:.0f}")
+    assert in_text(f"which had stood at {max(td3.values()):.0f} and was ahead on the way")
