@@ -203,6 +203,34 @@ def test_the_numbers_of_table_1_are_its_own():
         assert numbers == [[float(x) for x in cell.split(" ± ")] for cell in cells[round(100 * float(randomness))]]
 
 
+def test_what_is_said_of_plans_is_in_the_file():
+    plans = {}
+    with open(ROOT / "benchmark/results/plan_quality.csv", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            run = plans.setdefault((float(row["randomness"]), row["algorithm"], int(row["seed"])), {})
+            run[int(row["update"])] = float(row["return_mean"])
+    plus = "D3G --standardize --alpha 2.5"
+    first = []
+    for seed in (1, 2):
+        run = plans[0.5, plus, seed]
+        first.append(min(update for update, value in run.items() if value == 1000))
+        assert all(value == 1000 for update, value in run.items() if update >= first[-1])
+    one, two = first
+    assert in_text(f"stand at 1000 from {one:,} and {two:,} updates on")
+    assert in_text(f"stopped at {max(plans[0.5, plus, 1]):,} and {max(plans[0.5, plus, 2]):,}")
+    assert plans[0.5, "D3G", 1][15_000] == 1000
+    at = [update for update, value in plans[1, plus, 1].items() if value == 1000]
+    others = [value for update, value in plans[1, plus, 1].items() if update >= 60_000 and value < 1000]
+    assert in_text("seed 1: 1000 at {:,} and {:,} updates, between {:.0f} and {:.0f}".format(*at, *minmax(others)))
+    zero = plans[0, plus, 1]
+    assert in_text(f"{zero[max(zero)]:.0f} on average at {max(zero):,}, where it was stopped")
+
+
+def minmax(values):
+    """The smallest and the largest."""
+    return min(values), max(values)
+
+
 HALFWAY = [("D3G", 1), ("D3G", 2), ("DDPG", 1)]
 
 
