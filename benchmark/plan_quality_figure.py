@@ -77,7 +77,9 @@ def draw(runs: dict[tuple[str, ...], np.ndarray]) -> plt.Figure:
     if len(others) > len(OTHERS):
         fail(f"FILES: must have at most {len(OTHERS)} further algorithms, have {', '.join(others)}")
     colors = {**COLORS, **dict(zip(others, OTHERS, strict=False))}
-    figure, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False, sharey=True, layout="constrained")
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=size, squeeze=False, sharex=True, sharey=True, layout="constrained"
+    )
     for axis, panel in zip(axes.flat, panels, strict=True):
         counts = []
         for algorithm, color in colors.items():
@@ -91,7 +93,7 @@ def draw(runs: dict[tuple[str, ...], np.ndarray]) -> plt.Figure:
                 fail(f"{algorithm} on {', '.join(panel)}: all seeds must be measured at the same updates")
             label = "D3G\u207a" if algorithm == PLUS else algorithm
             draw_curve(axis, updates, np.stack([curve[:n, 1] for curve in curves]), label, color)
-        seeds = "/".join(str(count) for count in sorted(set(counts)))
+        seeds = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
         axis.set_title(f"{panel[0]}, p = {panel[1]}\n{seeds} seed{'s' if seeds != '1' else ''}")
         axis.set_xlabel("offline updates")
         thousands(axis.xaxis)
