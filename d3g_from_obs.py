@@ -92,7 +92,7 @@ class Args:
     exploration_noise: float = 0.1  # standard deviation of the exploration noise, in units of the action scale
     beta: float = 1.0  # weight of the distance between a proposal and its cycle (Eq. 12)
     standardize: bool = False  # tell the networks of s' by s' - s in units of its standard deviation (D3G+, ours)
-    alpha: float | None = None  # keep proposals near the data, with this weight of Q against it (ours; TD3+BC: 2.5)
+    alpha: float | None = None  # keep proposals near the data, Q having this weight against that (ours; TD3+BC: 2.5)
 
 
 # Copied from d3g_continuous.MLP
@@ -171,8 +171,8 @@ class D3G(nn.Module):
     inverse_dynamics  I_omega              s, s' -> [batch, action_dim], learned online
 
     With `standardize` (D3G+, ours, not the paper's) the networks are told of s' by (s' - s) / sigma, and tau and f give
-    differences in units of sigma [obs_dim], which `set_units` fixes before the first update. With `alpha` (ours, too) a
-    proposal is drawn to the data's s' as well, against which Q in units of its mean size weighs `alpha`.
+    differences in units of sigma [obs_dim], which `set_units` fixes before the first update. With `alpha` (ours) the
+    proposal's loss has -alpha Q_1 / mean |Q_1| in place of -Q_1, and besides |p - s'|^2 with the data's s'.
 
     `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are those of `Args`, with its help.
     """

@@ -63,9 +63,11 @@ def identify(info: dict) -> tuple[dict, range]:
     args = info["args"]
     if "offline_updates" in args:
         take_count(args, "offline_updates")
-        standardize = "standardize" in args and take(args, "standardize", bool)
-        stays = args.get("alpha") is not None and take(args, "alpha", float) >= 0
-        algorithm = PLUS if standardize or stays else "D3G"
+        plus = "standardize" in args and take(args, "standardize", bool)
+        if args.get("alpha") is not None:
+            take(args, "alpha", float)
+            plus = True
+        algorithm = PLUS if plus else "D3G"
     elif "policy_updates" in args:
         take_count(args, "policy_updates")
         algorithm = "BCO"

@@ -520,6 +520,12 @@ def test_table1_has_a_column_of_standardised_differences_where_there_are_such_ru
     assert rows[1].endswith("| 8.0 ± 0.0 (8.0; 1) | -9.7 ± 0.8 |  | -6.4 ± 0.7 |  |")
 
 
+@pytest.mark.parametrize("how", [{"standardize": True}, {"alpha": 0.0}])
+def test_table1_never_calls_a_run_with_an_option_of_ours_the_papers(how, tmp_path):
+    table1.main(table1.Args((write_round(tmp_path, 1, [5, 90], **how, **D3G),), output=tmp_path / "out.md"))
+    assert [row["algorithm"] for row in read_csv(tmp_path / "out.csv")] == ["D3G\u207a"]
+
+
 def test_table1_has_the_papers_numbers():
     """Some of its Table 1, typed again from the paper."""
     assert len(table1.PAPER) == 10

@@ -31,6 +31,10 @@ def make_agent(script, policy_frequency=2, **more):
     with torch.no_grad():
         for parameter in agent.targets:
             parameter += 0.3 * torch.randn_like(parameter)
+        if more:  # centre Q_1 at C(s, p), so that it has both signs, as |Q_1| matters
+            s = torch.tensor(next(batches(1))[0])
+            c = agent.cycle(s, agent.proposal(s), agent.critic)
+            agent.critic[0].layers[-1].bias -= agent.critic[0](s, c).mean()
     nets = {}
     for name, network in agent.named_children():
         if "critic" in name:
@@ -122,8 +126,10 @@ def expected_offline_update(nets, batch, delayed, alpha=None):
         p = nets["proposal"].forward(s)
         c = nets["forward_dynamics"].forward(s, nets["critic.0"].forward(s, p))
         q = nets["critic.0"].forward(s, c)
-        weight = 1.0 if alpha is None else alpha / abs(q).mean()
-        to_data = 0.0 if alpha is None else p - delta
+        weight, to_data = 1.0, 0.0
+        if alpha is not None:
+            assert q.min() < 0 < q.max(), "or |Q| could be told from Q by nothing"
+            weight, to_data = alpha / abs(q).mean(), p - delta
         losses["proposal_loss"] = -weight * q.mean() + np.mean(to_data**2) + HOW["beta"] * ((c - p) ** 2).mean()
         pull = HOW["beta"] * 2 * (c - p) / p.size
         d_c = nets["critic.0"].backward(-weight * np.ones_like(q) / BATCH)[1][:, OBS:] + pull
