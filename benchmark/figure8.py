@@ -62,12 +62,18 @@ def load(run_dir: Path) -> tuple[d3g_from_obs.D3G, str]:
         env_id = args["env_id"]
         low = np.array(model["action_low"], np.float32)
         high = np.array(model["action_high"], np.float32)
-        plus = "sigma" in model
-        agent = d3g_from_obs.D3G(model["obs_dim"], low, high, hidden_sizes=args["hidden_sizes"], standardize=plus)
+        agent = d3g_from_obs.D3G(
+            model["obs_dim"],
+            low,
+            high,
+            hidden_sizes=args["hidden_sizes"],
+            standardize="sigma" in model,
+            normalize_states="state_mean" in model,
+        )
         for name, network in agent.named_children():
             network.load_state_dict(model[name])
-        if plus:
-            agent.sigma.copy_(model["sigma"])
+        for name, units in agent.named_buffers(recurse=False):  # of D3G+
+            units.copy_(model[name])
     except Exception as error:  # a damaged or foreign file may raise anything
         fail(f"{run_dir}: must be the folder of a complete run of d3g_from_obs.py: {error!r}")
     return agent, env_id

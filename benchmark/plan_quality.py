@@ -53,6 +53,8 @@ class Args:
     """share of itself that the slow average of the proposal keeps at each of its updates"""
     standardize: bool = False
     """the units of D3G+, as of d3g_from_obs.py"""
+    normalize_states: bool = False
+    """in D3G+, the units of the states, as of d3g_from_obs.py"""
     alpha: float | None = None
     """weight of Q against staying near the data, as of d3g_from_obs.py"""
 
@@ -81,7 +83,8 @@ def best_action(env: gym.Env, actions: np.ndarray, proposed: np.ndarray, sigma: 
 def proposed_state(agent: d3g_from_obs.D3G, proposal: torch.nn.Module, observation: np.ndarray) -> np.ndarray:
     """The next state [obs_dim] that a proposal network means for one observation [obs_dim]."""
     s = torch.as_tensor(observation, dtype=torch.float32).unsqueeze(0)
-    return agent.decode(s, agent.reach(s, proposal(s))).squeeze(0).numpy()
+    told = agent.normalize(s)
+    return agent.decode(s, agent.reach(told, proposal(told))).squeeze(0).numpy()
 
 
 def measure(agent, proposal, env: gym.Env, actions: np.ndarray, sigma: np.ndarray, seeds: list[int]) -> list[float]:
@@ -110,6 +113,8 @@ def main(args: Args) -> None:
         fail(f"--tries {args.tries}: must be at least 2")
     if not 0 <= args.average < 1:
         fail(f"--average {args.average}: must be from 0 to below 1")
+    if args.normalize_states and not args.standardize:
+        fail("--normalize-states True: must be used with --standardize")
     if args.alpha is not None and not 0 <= args.alpha < np.inf:
         fail(f"--alpha {args.alpha}: must be at least 0 and finite")
     env = d3g_from_obs.make_env(args.env_id)
@@ -125,12 +130,21 @@ def main(args: Args) -> None:
     rng = np.random.default_rng(args.seed)
     low = env.action_space.low
     high = env.action_space.high
-    agent = d3g_from_obs.D3G(obs_dim, low, high, standardize=args.standardize, alpha=args.alpha)
+    agent = d3g_from_obs.D3G(
+        obs_dim,
+        low,
+        high,
+        standardize=args.standardize,
+        normalize_states=args.normalize_states,
+        alpha=args.alpha,
+    )
     units = d3g_from_obs.D3G(obs_dim, low, high, standardize=True)
     units.set_units(s, s_next)
     sigma = units.sigma.numpy()
     if args.standardize:
         agent.set_units(s, s_next)
+    if args.normalize_states:
+        agent.set_state_units(s)
     average = copy.deepcopy(agent.proposal).requires_grad_(False)
     actions = grid_of_actions(env.action_space, args.tries)
     seeds = np.random.SeedSequence((args.seed, 2)).generate_state(args.starts).tolist()
@@ -139,6 +153,8 @@ def main(args: Args) -> None:
     algorithm = "D3G"
     if args.standardize:
         algorithm += " --standardize"
+    if args.normalize_states:
+        algorithm += " --normalize-states"
     if args.alpha is not None:
         algorithm += f" --alpha {args.alpha:g}"
     run = [args.env_id, about.get("randomness", Path(args.dataset).stem), algorithm, args.seed]

@@ -106,7 +106,7 @@ def read_run(run_dir: Path) -> tuple[str, dict, dict[str, torch.Tensor]]:
             state = {}
             for network, weights in contents.items():
                 if isinstance(weights, torch.Tensor):
-                    state[network] = weights  # the sigma of D3G+
+                    state[network] = weights  # the units of D3G+
                 elif isinstance(weights, dict) and network != "args":
                     for parameter, tensor in weights.items():
                         state[f"{network}.{parameter}"] = tensor
@@ -175,7 +175,8 @@ def make_agent(args: dict, state: dict[str, torch.Tensor], env: gym.Env) -> nn.M
     elif "policy" in networks:
         agent = bco_baseline.BCO(obs_dim, low, high, hidden_sizes=sizes)
     elif "proposal" in networks and "offline_updates" in args:
-        agent = d3g_from_obs.D3G(obs_dim, low, high, hidden_sizes=sizes, standardize=plus)
+        normal = "state_mean" in state
+        agent = d3g_from_obs.D3G(obs_dim, low, high, hidden_sizes=sizes, standardize=plus, normalize_states=normal)
     elif "proposal" in networks:
         agent = d3g_continuous.D3G(obs_dim, low, high, hidden_sizes=sizes, standardize=plus, cycle=args["cycle"])
     else:

@@ -1030,7 +1030,11 @@ def learn(env_id, *more):
 
 @pytest.mark.parametrize(
     ("env_id", "more"),
-    [("InvertedPendulum-v4", ["--standardize"]), ("Reacher-v4", []), ("InvertedDoublePendulum-v4", [])],
+    [
+        ("InvertedPendulum-v4", ["--standardize", "--normalize-states"]),
+        ("Reacher-v4", []),
+        ("InvertedDoublePendulum-v4", []),
+    ],
 )
 def test_figure8(env_id, more, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -1059,6 +1063,23 @@ def test_figure8(env_id, more, tmp_path, monkeypatch):
         assert child.stderr.startswith(f"error: run: must be of a task that can be drawn here, {env_id} is not: ")
         assert child.stderr.count("\n") == 1
         assert contents(tmp_path) == before
+
+
+def test_figure8_draws_the_policy_of_the_run(tmp_path, monkeypatch):
+    """Its agent acts as the weights and the units in model.pt say."""
+    monkeypatch.chdir(tmp_path)
+    learn("InvertedPendulum-v4", "--standardize", "--normalize-states")
+    model = torch.load("run/model.pt", weights_only=True)
+    agent, env_id = figure8.load(Path("run"))
+    assert env_id == "InvertedPendulum-v4"
+    s = torch.tensor([[0.1, -0.05, 0.3, 0.7]])
+    told = (s - model["state_mean"]) / model["state_deviation"]
+    p = agent.proposal(told)
+    assert torch.equal(agent.proposal.layers[0].weight, model["proposal"]["layers.0.weight"])
+    with torch.no_grad():
+        assert agent.act(s[0].numpy()).tolist() == agent.inverse_dynamics(told, p)[0].numpy().tolist()
+        c = agent.forward_dynamics(told, agent.critic_target[0](told, p))
+        assert torch.equal(agent.imagine(s, 1)[0], s + model["sigma"] * c)
 
 
 def test_figure8_refuses_damaged_models(tmp_path, monkeypatch, capsys):

@@ -79,7 +79,11 @@ def test_distances_are_in_units_of_sigma():
 
 @pytest.mark.parametrize(
     ("how", "algorithm"),
-    [({}, "D3G"), ({"standardize": True, "alpha": 2.5}, "D3G --standardize --alpha 2.5")],
+    [
+        ({}, "D3G"),
+        ({"standardize": True, "alpha": 2.5}, "D3G --standardize --alpha 2.5"),
+        ({"standardize": True, "normalize_states": True}, "D3G --standardize --normalize-states"),
+    ],
 )
 def test_learns_as_a_run_does_and_measures_both_proposals(how, algorithm, dataset, tmp_path, monkeypatch):
     kept = []
@@ -126,6 +130,7 @@ def test_learns_as_a_run_does_and_measures_both_proposals(how, algorithm, datase
         ({"frequency": 0}, "--frequency 0: must be at least 1"),
         ({"starts": 0}, "--starts 0: must be at least 1"),
         ({"tries": 1}, "--tries 1: must be at least 2"),
+        ({"normalize_states": True}, "--normalize-states True: must be used with --standardize"),
         ({"alpha": -1.0}, "--alpha -1.0: must be at least 0 and finite"),
         ({"average": 1.0}, "--average 1.0: must be from 0 to below 1"),
         ({"env_id": "MountainCarContinuous-v0"}, "--env-id MountainCarContinuous-v0: must be a MuJoCo task"),

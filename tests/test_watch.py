@@ -37,7 +37,11 @@ RUNS = {  # by name: the script, its arguments, and its agent
     "td3": (td3_baseline, {"exp_name": "a name of one's own", **ONLINE}, "TD3"),
     "ddpg": (td3_baseline, {"algorithm": "ddpg", **ONLINE}, "TD3"),
     "d3g_from_obs": (d3g_from_obs, {"offline_updates": 50, **ROUNDS}, "D3G"),
-    "d3g_from_obs_plus": (d3g_from_obs, {"offline_updates": 50, "standardize": True, **ROUNDS}, "D3G"),
+    "d3g_from_obs_plus": (
+        d3g_from_obs,
+        {"offline_updates": 50, "standardize": True, "normalize_states": True, **ROUNDS},
+        "D3G",
+    ),
     "bco": (bco_baseline, {"policy_updates": 20, **ROUNDS}, "BCO"),
 }
 ENVIRONMENT = {name: x for name, x in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL")}
@@ -86,7 +90,9 @@ def load(run_dir, name):
     """A run's agent and task, made with its arguments."""
     script, how, agent_class = RUNS[name]
     env = script.make_env(TASK_ID)
-    hyperparameters = {key: how[key] for key in ("hidden_sizes", "cycle", "standardize") if key in how}
+    hyperparameters = {
+        key: how[key] for key in ("hidden_sizes", "cycle", "standardize", "normalize_states") if key in how
+    }
     if name == "ddpg":
         hyperparameters = {"hidden_sizes": (8, 8), "num_critics": 1}
     agent = getattr(script, agent_class)(11, env.action_space.low, env.action_space.high, **hyperparameters)
@@ -96,8 +102,8 @@ def load(run_dir, name):
         model = torch.load(run_dir / "model.pt")
         for network_name, network in agent.named_children():
             network.load_state_dict(model[network_name])
-        if how.get("standardize"):
-            agent.sigma.copy_(model["sigma"])
+        for units, tensor in agent.named_buffers(recurse=False):
+            tensor.copy_(model[units])
     return agent, env
 
 
