@@ -21,8 +21,7 @@ default the data are those of a random policy; `--collect` makes others, `--data
     python d3g_from_obs.py --dataset half.npz
 
 `--standardize` trains D3G+, which is ours: the networks see the difference s' - s in units of its standard deviation
-over the data, and not s'. With `--normalize-states` they see s, too, in such units, and `--alpha 2.5` keeps proposals
-near the data; both are ours.
+over the data, and not s'. With `--scale-states`, ours too, they see s divided by its size over the data.
 """
 
 import copy
@@ -93,8 +92,7 @@ class Args:
     exploration_noise: float = 0.1  # standard deviation of the exploration noise, in units of the action scale
     beta: float = 1.0  # weight of the distance between a proposal and its cycle (Eq. 12)
     standardize: bool = False  # tell the networks of s' by s' - s in units of its standard deviation (D3G+, ours)
-    normalize_states: bool = False  # in D3G+, tell the networks of s by (s - mean) / deviation over the data (ours)
-    alpha: float | None = None  # keep proposals near the data, Q having this weight against that (ours; TD3+BC: 2.5)
+    scale_states: bool = False  # in D3G+, tell the networks of s by s / its root mean square over the data (ours)
 
 
 # Copied from d3g_continuous.MLP
@@ -173,9 +171,8 @@ class D3G(nn.Module):
     inverse_dynamics  I_omega              s, s' -> [batch, action_dim], learned online
 
     With `standardize` (D3G+, ours, not the paper's) the networks are told of s' by (s' - s) / sigma, and tau and f give
-    differences in units of sigma [obs_dim], which `set_units` fixes before the first update. With `normalize_states`
-    besides (ours) they are told of s by (s - mean) / deviation, which `set_state_units` fixes. With `alpha` (ours) the
-    proposal's loss has -alpha Q_1 / mean |Q_1| in place of -Q_1, and besides |p - s'|^2 with the data's s'.
+    differences in units of sigma [obs_dim], which `set_units` fixes before the first update. With `scale_states`
+    besides (ours) they are told of s by s / state_scale, one number, which `set_state_scale` fixes.
 
     `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are those of `Args`, with its help.
     """
@@ -193,8 +190,7 @@ class D3G(nn.Module):
         policy_frequency: int = 2,
         beta: float = 1.0,
         standardize: bool = False,
-        normalize_states: bool = False,
-        alpha: float | None = None,
+        scale_states: bool = False,
     ):
         super().__init__()
         self.action_low = action_low
@@ -204,15 +200,13 @@ class D3G(nn.Module):
         self.policy_frequency = policy_frequency
         self.beta = beta
         self.standardize = standardize
-        self.normalize_states = normalize_states
-        self.alpha = alpha
+        self.scale_states = scale_states
         if standardize:
             self.register_buffer("sigma", torch.ones(obs_dim))
         else:
             self.sigma = 1.0
-        if normalize_states:
-            self.register_buffer("state_mean", torch.zeros(obs_dim))
-            self.register_buffer("state_deviation", torch.ones(obs_dim))
+        if scale_states:
+            self.register_buffer("state_scale", torch.ones(()))
 
         self.critic = nn.ModuleList(MLP(2 * obs_dim, *hidden_sizes, 1) for _ in range(2))
         self.proposal = MLP(obs_dim, *hidden_sizes, obs_dim)
@@ -236,16 +230,14 @@ class D3G(nn.Module):
         deviation[deviation < 1e-6] = 1.0
         self.sigma.copy_(torch.as_tensor(deviation))
 
-    def set_state_units(self, s: np.ndarray) -> None:
-        """Fix mean and standard deviation of states [n, obs_dim]; the latter is 1 where it is below 1e-6."""
-        deviation = np.std(s, axis=0, dtype=np.float64)
-        deviation[deviation < 1e-6] = 1.0
-        self.state_mean.copy_(torch.as_tensor(np.mean(s, axis=0, dtype=np.float64)))
-        self.state_deviation.copy_(torch.as_tensor(deviation))
+    def set_state_scale(self, s: np.ndarray) -> None:
+        """Fix the root mean square of all components of states [n, obs_dim], one number; 1 if it is below 1e-6."""
+        scale = np.sqrt(np.mean(np.square(s, dtype=np.float64)))
+        self.state_scale.fill_(1.0 if scale < 1e-6 else scale)
 
-    def normalize(self, s: torch.Tensor) -> torch.Tensor:
-        """What the networks are told of s: itself, or (s - mean) / deviation. All [batch, obs_dim]."""
-        return (s - self.state_mean) / self.state_deviation if self.normalize_states else s
+    def scale(self, s: torch.Tensor) -> torch.Tensor:
+        """What the networks are told of s: itself, or s / state_scale. All [batch, obs_dim]."""
+        return s / self.state_scale if self.scale_states else s
 
     # Copied from d3g_continuous.D3G.encode
     def encode(self, s: torch.Tensor, s_next: torch.Tensor) -> torch.Tensor:
@@ -270,7 +262,7 @@ class D3G(nn.Module):
         """Learn from a batch s, no a, r, s', terminated, each [batch, width]; leave the losses in `self.losses`."""
         s, _, r, s_next, terminated = batch
         x = self.encode(s, s_next)  # s' as a place to go to, as the networks are told of it
-        s, s_next = self.normalize(s), self.normalize(s_next)  # both as places to start from, likewise
+        s, s_next = self.scale(s), self.scale(s_next)  # both as places to start from, likewise
         self.updates += 1
 
         # Eq. 13, target: y = r + gamma (1 - d) min_i Q_i'(s', C(s', s' + tau'(s')))
@@ -291,11 +283,7 @@ class D3G(nn.Module):
             # Eq. 12, proposal p = s + tau(s): minimise -Q_1(s, C(s, p)) + beta |p - C(s, p)|^2 through q = Q_1(s, p), f
             p = self.reach(s, self.proposal(s))
             c = self.cycle(s, p, self.critic)
-            q = self.critic[0](s, c)
-            loss = -q.mean()
-            if self.alpha is not None:  # in place of -Q_1: -alpha Q_1 / mean |Q_1| + |p - s'|^2, as TD3+BC for actions
-                loss = self.alpha * loss / q.detach().abs().mean() + F.mse_loss(p, x)
-            self.minimise("proposal", loss + self.beta * F.mse_loss(c, p))
+            self.minimise("proposal", -self.critic[0](s, c).mean() + self.beta * F.mse_loss(c, p))
 
             # Algorithm 1, lines 22-24, targets: theta' <- eta theta + (1 - eta) theta', and psi' likewise
             with torch.no_grad():
@@ -306,7 +294,7 @@ class D3G(nn.Module):
         """Eq. 10 on a batch s, a, r, s', terminated from acting: minimise |I(s, s') - a|^2."""
         s, a, _, s_next, _ = batch
         x = self.encode(s, s_next)
-        self.minimise("inverse_dynamics", F.mse_loss(self.inverse_dynamics(self.normalize(s), x), a))
+        self.minimise("inverse_dynamics", F.mse_loss(self.inverse_dynamics(self.scale(s), x), a))
 
     # Copied from d3g_continuous.D3G.minimise
     def minimise(self, name: str, loss: torch.Tensor) -> None:
@@ -323,7 +311,7 @@ class D3G(nn.Module):
     def act(self, observation: np.ndarray, noise: np.ndarray | float = 0.0) -> np.ndarray:
         """Eq. 9: I(s, s + tau(s)) + noise for one observation [obs_dim], clipped to the action bounds [action_dim]."""
         bias = self.inverse_dynamics.action_bias
-        s = self.normalize(torch.as_tensor(observation, dtype=bias.dtype, device=bias.device).unsqueeze(0))
+        s = self.scale(torch.as_tensor(observation, dtype=bias.dtype, device=bias.device).unsqueeze(0))
         p = self.reach(s, self.proposal(s))
         action = self.inverse_dynamics(s, p).squeeze(0).cpu().numpy()
         return np.clip(action + noise, self.action_low, self.action_high).astype(self.action_low.dtype)
@@ -333,8 +321,8 @@ class D3G(nn.Module):
         """The plan from s [n, obs_dim], by s <- C(s, s + tau(s)) with Q_1': the states after it [steps, n, obs_dim]."""
         plan = []
         for _ in range(steps):
-            z = self.normalize(s)
-            c = self.cycle(z, self.reach(z, self.proposal(z)), self.critic_target)
+            told = self.scale(s)
+            c = self.cycle(told, self.reach(told, self.proposal(told)), self.critic_target)
             s = self.decode(s, c)
             plan.append(s)
         return torch.stack(plan)
@@ -402,14 +390,13 @@ def train(args: Args) -> Path:
             policy_frequency=args.policy_frequency,
             beta=args.beta,
             standardize=args.standardize,
-            normalize_states=args.normalize_states,
-            alpha=args.alpha,
+            scale_states=args.scale_states,
         ).to(device)
         observations = data.rows[:, :obs_dim]
         if args.standardize:
             agent.set_units(s=observations, s_next=data.rows[:, -1 - obs_dim : -1])
-        if args.normalize_states:
-            agent.set_state_units(observations)
+        if args.scale_states:
+            agent.set_state_scale(observations)
         total_steps = args.rounds * args.steps_per_round
         replay = ReplayBuffer(total_steps, obs_dim, len(low))
         progress = run.start(agent, replay, rng, {"step": 0, "episode": 0})
@@ -582,8 +569,7 @@ def check_args(args: Args) -> None:
     noise_fits = 0 <= args.exploration_noise < np.inf and not np.signbit(args.exploration_noise)  # -0.0 is below 0 too
     check("exploration_noise", noise_fits, "at least 0 and finite")
     check("beta", 0 <= args.beta < np.inf, "at least 0 and finite")
-    check("normalize_states", args.standardize or not args.normalize_states, "used with --standardize")
-    check("alpha", args.alpha is None or 0 <= args.alpha < np.inf, "at least 0 and finite")
+    check("scale_states", args.standardize or not args.scale_states, "used with --standardize")
     check("gamma", 0 <= args.gamma <= 1, "from 0 to 1")
     check("tau", 0 < args.tau <= 1, "above 0 and at most 1")
     check("resume", not args.resume or args.run_dir is not None, "used with --run-dir")

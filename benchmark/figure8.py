@@ -68,7 +68,7 @@ def load(run_dir: Path) -> tuple[d3g_from_obs.D3G, str]:
             high,
             hidden_sizes=args["hidden_sizes"],
             standardize="sigma" in model,
-            normalize_states="state_mean" in model,
+            scale_states="state_scale" in model,
         )
         for name, network in agent.named_children():
             network.load_state_dict(model[name])

@@ -53,10 +53,8 @@ class Args:
     """share of itself that the slow average of the proposal keeps at each of its updates"""
     standardize: bool = False
     """the units of D3G+, as of d3g_from_obs.py"""
-    normalize_states: bool = False
-    """in D3G+, the units of the states, as of d3g_from_obs.py"""
-    alpha: float | None = None
-    """weight of Q against staying near the data, as of d3g_from_obs.py"""
+    scale_states: bool = False
+    """in D3G+, states divided by their size, as of d3g_from_obs.py"""
 
 
 def grid_of_actions(space: gym.spaces.Box, tries: int) -> np.ndarray:
@@ -83,7 +81,7 @@ def best_action(env: gym.Env, actions: np.ndarray, proposed: np.ndarray, sigma: 
 def proposed_state(agent: d3g_from_obs.D3G, proposal: torch.nn.Module, observation: np.ndarray) -> np.ndarray:
     """The next state [obs_dim] that a proposal network means for one observation [obs_dim]."""
     s = torch.as_tensor(observation, dtype=torch.float32).unsqueeze(0)
-    told = agent.normalize(s)
+    told = agent.scale(s)
     return agent.decode(s, agent.reach(told, proposal(told))).squeeze(0).numpy()
 
 
@@ -113,10 +111,8 @@ def main(args: Args) -> None:
         fail(f"--tries {args.tries}: must be at least 2")
     if not 0 <= args.average < 1:
         fail(f"--average {args.average}: must be from 0 to below 1")
-    if args.normalize_states and not args.standardize:
-        fail("--normalize-states True: must be used with --standardize")
-    if args.alpha is not None and not 0 <= args.alpha < np.inf:
-        fail(f"--alpha {args.alpha}: must be at least 0 and finite")
+    if args.scale_states and not args.standardize:
+        fail("--scale-states True: must be used with --standardize")
     env = d3g_from_obs.make_env(args.env_id)
     if not isinstance(env.unwrapped, gym.envs.mujoco.MujocoEnv):
         fail(f"--env-id {args.env_id}: must be a MuJoCo task")
@@ -135,16 +131,15 @@ def main(args: Args) -> None:
         low,
         high,
         standardize=args.standardize,
-        normalize_states=args.normalize_states,
-        alpha=args.alpha,
+        scale_states=args.scale_states,
     )
     units = d3g_from_obs.D3G(obs_dim, low, high, standardize=True)
     units.set_units(s, s_next)
     sigma = units.sigma.numpy()
     if args.standardize:
         agent.set_units(s, s_next)
-    if args.normalize_states:
-        agent.set_state_units(s)
+    if args.scale_states:
+        agent.set_state_scale(s)
     average = copy.deepcopy(agent.proposal).requires_grad_(False)
     actions = grid_of_actions(env.action_space, args.tries)
     seeds = np.random.SeedSequence((args.seed, 2)).generate_state(args.starts).tolist()
@@ -153,10 +148,8 @@ def main(args: Args) -> None:
     algorithm = "D3G"
     if args.standardize:
         algorithm += " --standardize"
-    if args.normalize_states:
-        algorithm += " --normalize-states"
-    if args.alpha is not None:
-        algorithm += f" --alpha {args.alpha:g}"
+    if args.scale_states:
+        algorithm += " --scale-states"
     run = [args.env_id, about.get("randomness", Path(args.dataset).stem), algorithm, args.seed]
     columns = ["task", "randomness", "algorithm", "seed", "update", "return_mean", "average_return_mean"]
     columns += [f"return_{k}" for k in range(args.starts)] + [f"average_return_{k}" for k in range(args.starts)]

@@ -31,7 +31,7 @@ from drawing import (
     write_files,
 )
 
-PLUS = "D3G --standardize --alpha 2.5"  # D3G+ in Table 1
+PLUS = "D3G --standardize --scale-states"  # D3G+ in Table 1
 COLORS = {"D3G": BLUE, "D3G --standardize": "0.5", PLUS: RED}
 OTHERS = (ORANGE, PINK, GREEN)  # of what else there is, in alphabetical order
 IDENTITY = ("task", "randomness", "algorithm", "seed")

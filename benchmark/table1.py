@@ -64,9 +64,6 @@ def identify(info: dict) -> tuple[dict, range]:
     if "offline_updates" in args:
         take_count(args, "offline_updates")
         plus = "standardize" in args and take(args, "standardize", bool)
-        if args.get("alpha") is not None:
-            take(args, "alpha", float)
-            plus = True
         algorithm = PLUS if plus else "D3G"
     elif "policy_updates" in args:
         take_count(args, "policy_updates")

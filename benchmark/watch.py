@@ -175,8 +175,8 @@ def make_agent(args: dict, state: dict[str, torch.Tensor], env: gym.Env) -> nn.M
     elif "policy" in networks:
         agent = bco_baseline.BCO(obs_dim, low, high, hidden_sizes=sizes)
     elif "proposal" in networks and "offline_updates" in args:
-        normal = "state_mean" in state
-        agent = d3g_from_obs.D3G(obs_dim, low, high, hidden_sizes=sizes, standardize=plus, normalize_states=normal)
+        scaled = "state_scale" in state
+        agent = d3g_from_obs.D3G(obs_dim, low, high, hidden_sizes=sizes, standardize=plus, scale_states=scaled)
     elif "proposal" in networks:
         agent = d3g_continuous.D3G(obs_dim, low, high, hidden_sizes=sizes, standardize=plus, cycle=args["cycle"])
     else:

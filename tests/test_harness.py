@@ -108,13 +108,13 @@ def test_table1_prints():
         "wait",
         f"python d3g_from_obs.py {task} --dataset {quarter} --seed 2 --rounds 3 --beta 2 "
         f"{folder}__random0.25__d3g__2 --resume",
-        f"python d3g_from_obs.py --standardize --alpha 2.5 {task} --dataset {quarter} --seed 2 --rounds 3 --beta 2 "
+        f"python d3g_from_obs.py --standardize --scale-states {task} --dataset {quarter} --seed 2 --rounds 3 --beta 2 "
         f"{folder}__random0.25__d3g_plus__2 --resume",
         f"python bco_baseline.py {task} --dataset {quarter} --seed 2 --rounds 3 --policy-updates 5 "
         f"{folder}__random0.25__bco__2 --resume",
         f"python d3g_from_obs.py {task} --dataset {random} --seed 2 --rounds 3 --beta 2 "
         f"{folder}__random1__d3g__2 --resume",
-        f"python d3g_from_obs.py --standardize --alpha 2.5 {task} --dataset {random} --seed 2 --rounds 3 --beta 2 "
+        f"python d3g_from_obs.py --standardize --scale-states {task} --dataset {random} --seed 2 --rounds 3 --beta 2 "
         f"{folder}__random1__d3g_plus__2 --resume",
         f"python bco_baseline.py {task} --dataset {random} --seed 2 --rounds 3 --policy-updates 5 "
         f"{folder}__random1__bco__2 --resume",
@@ -186,8 +186,8 @@ FIXED = {  # what a printer sets in its commands, as somebody might type it
     "--no-standardize",
     "figure8": "--env-id --seed --run-dir --resume --no-resume --collect --dataset --demonstrator --randomness "
     "--dataset-size --data=--collect --data=--run-dir",
-    "table1": "--env-id --seed --run-dir --resume --no-resume --demonstrator --collect --dataset --standardize --alpha "
-    "--dataset-size --dataset-seed --data=--collect --data=--randomness --d3g=--seed --d3g=--run-dir "
+    "table1": "--env-id --seed --run-dir --resume --no-resume --demonstrator --collect --dataset --standardize "
+    "--scale-states --dataset-size --dataset-seed --data=--collect --data=--randomness --d3g=--seed --d3g=--run-dir "
     "--bco=--no-resume --expert=--run-dir --expert=--env-id --d3g=--dataset --d3g=--dataset-size",
 }
 

@@ -81,8 +81,8 @@ def test_distances_are_in_units_of_sigma():
     ("how", "algorithm"),
     [
         ({}, "D3G"),
-        ({"standardize": True, "alpha": 2.5}, "D3G --standardize --alpha 2.5"),
-        ({"standardize": True, "normalize_states": True}, "D3G --standardize --normalize-states"),
+        ({"standardize": True}, "D3G --standardize"),
+        ({"standardize": True, "scale_states": True}, "D3G --standardize --scale-states"),
     ],
 )
 def test_learns_as_a_run_does_and_measures_both_proposals(how, algorithm, dataset, tmp_path, monkeypatch):
@@ -130,8 +130,7 @@ def test_learns_as_a_run_does_and_measures_both_proposals(how, algorithm, datase
         ({"frequency": 0}, "--frequency 0: must be at least 1"),
         ({"starts": 0}, "--starts 0: must be at least 1"),
         ({"tries": 1}, "--tries 1: must be at least 2"),
-        ({"normalize_states": True}, "--normalize-states True: must be used with --standardize"),
-        ({"alpha": -1.0}, "--alpha -1.0: must be at least 0 and finite"),
+        ({"scale_states": True}, "--scale-states True: must be used with --standardize"),
         ({"average": 1.0}, "--average 1.0: must be from 0 to below 1"),
         ({"env_id": "MountainCarContinuous-v0"}, "--env-id MountainCarContinuous-v0: must be a MuJoCo task"),
         ({"env_id": "Reacher-v4"}, "--dataset {}: must be a data set with 11 observations"),
@@ -166,7 +165,7 @@ def test_draws_every_seed_and_their_mean_as_far_as_all_go(tmp_path, monkeypatch)
     files = [tmp_path / f"{k}.csv" for k in range(4)]
     files[0].write_text(measured("D3G", 1, [5.0, 6.0, 7.0]))
     files[1].write_text(measured("D3G", 2, [8.0, 9.0]))
-    files[2].write_text(measured("D3G --standardize --alpha 2.5", 1, [1000.0]))
+    files[2].write_text(measured("D3G --standardize --scale-states", 1, [1000.0]))
     files[3].write_text(measured("D3G", 1, [3.0], randomness="0.5"))
     plan_quality_figure.main(plan_quality_figure.Args(tuple(files[:3]), tmp_path / "plans.png"))
     first = (tmp_path / "plans.csv").read_text()
@@ -188,7 +187,7 @@ def test_draws_every_seed_and_their_mean_as_far_as_all_go(tmp_path, monkeypatch)
     ("contents", "error"),
     [
         (["step,return_mean\n"], "0.csv: must begin with the columns task,randomness,"),
-        ([measured(f"D3G --alpha {k}", 1, [5.0]) for k in range(4)], "must have at most 3 further algorithms, have"),
+        ([measured(f"D3G {k}", 1, [5.0]) for k in range(4)], "must have at most 3 further algorithms, have"),
         ([measured("D3G", 1, [5.0, 6.0], every=-1)], "updates must ascend"),
         ([measured("D3G", 1, [5.0, np.nan])], "column return_mean must have finite numbers"),
         ([measured("D3G", 1, [5.0]), measured("D3G", 1, [6.0])], "must be equal to that of another file"),

@@ -1,4 +1,4 @@
-"""D3G+ (`--standardize`, offline also `--normalize-states` and `--alpha`): its updates against NumPy in float64, its
+"""D3G+ (`--standardize`, offline also `--scale-states`): its updates against NumPy in float64, its
 units, and what a run keeps of them."""
 
 import custom_envs
@@ -13,7 +13,7 @@ import d3g_from_obs
 OBS, ACT, BATCH = 3, 2, 7
 LOW, HIGH = np.array([-1.0, -0.5]), np.array([2.0, 0.25])
 SIGMA = np.array([0.02, 3.0, 0.4])
-MEAN, DEVIATION = np.array([0.5, -1.0, 3.0]), np.array([0.1, 2.0, 5.0])
+SCALE = 0.3
 HOW = {"hidden_sizes": (5, 4), "gamma": 0.9, "tau": 0.05, "beta": 0.7, "learning_rate": 1e-3}
 
 
@@ -29,16 +29,11 @@ def make_agent(script, policy_frequency=2, **more):
     torch.manual_seed(2)
     agent = script.D3G(OBS, LOW, HIGH, **HOW, policy_frequency=policy_frequency, standardize=True, **more)
     agent.sigma.copy_(torch.tensor(SIGMA))
-    if more.get("normalize_states"):
-        agent.state_mean.copy_(torch.tensor(MEAN))
-        agent.state_deviation.copy_(torch.tensor(DEVIATION))
+    if more.get("scale_states"):
+        agent.state_scale.fill_(SCALE)
     with torch.no_grad():
         for parameter in agent.targets:
             parameter += 0.3 * torch.randn_like(parameter)
-        if more:  # centre Q_1 at C(s, p), so that it has both signs, as |Q_1| matters
-            s = agent.normalize(torch.tensor(next(batches(1))[0]))
-            c = agent.cycle(s, agent.proposal(s), agent.critic)
-            agent.critic[0].layers[-1].bias -= agent.critic[0](s, c).mean()
     nets = {}
     for name, network in agent.named_children():
         if "critic" in name:
@@ -113,15 +108,14 @@ def expected_update(nets, batch, delayed):
     return y, losses
 
 
-def expected_offline_update(nets, batch, delayed, alpha=None, normalize_states=False):
+def expected_offline_update(nets, batch, delayed, scale_states=False):
     """Section 7 offline: f takes q = Q(s, p), p a difference in units of sigma; returns y and the losses.
 
-    With normalize_states every network takes (s - mean) / deviation in place of s, the differences being as they are.
-    With alpha the proposal minimises -alpha Q_1 / mean |Q_1| + |p - delta|^2 + beta |p - C(s, p)|^2."""
+    With scale_states every network takes s / scale in place of s, the differences being as they are."""
     s, _, r, s_next, d = batch
     delta = (s_next - s) / SIGMA
-    if normalize_states:
-        s, s_next = (s - MEAN) / DEVIATION, (s_next - MEAN) / DEVIATION
+    if scale_states:
+        s, s_next = s / SCALE, s_next / SCALE
     q = nets["critic_target.0"].forward(s_next, nets["proposal_target"].forward(s_next))
     c = nets["forward_dynamics"].forward(s_next, q)
     q_next = np.minimum(*(nets[f"critic_target.{i}"].forward(s_next, c) for i in (0, 1)))
@@ -133,16 +127,12 @@ def expected_offline_update(nets, batch, delayed, alpha=None, normalize_states=F
         p = nets["proposal"].forward(s)
         c = nets["forward_dynamics"].forward(s, nets["critic.0"].forward(s, p))
         q = nets["critic.0"].forward(s, c)
-        weight, to_data = 1.0, 0.0
-        if alpha is not None:
-            assert q.min() < 0 < q.max(), "or |Q| could be told from Q by nothing"
-            weight, to_data = alpha / abs(q).mean(), p - delta
-        losses["proposal_loss"] = -weight * q.mean() + np.mean(to_data**2) + HOW["beta"] * ((c - p) ** 2).mean()
+        losses["proposal_loss"] = -q.mean() + HOW["beta"] * ((c - p) ** 2).mean()
         pull = HOW["beta"] * 2 * (c - p) / p.size
-        d_c = nets["critic.0"].backward(-weight * np.ones_like(q) / BATCH)[1][:, OBS:] + pull
+        d_c = nets["critic.0"].backward(-np.ones_like(q) / BATCH)[1][:, OBS:] + pull
         d_q = nets["forward_dynamics"].backward(d_c)[1][:, OBS:]
         nets["critic.0"].forward(s, p)
-        d_p = nets["critic.0"].backward(d_q)[1][:, OBS:] - pull + 2 * to_data / p.size
+        d_p = nets["critic.0"].backward(d_q)[1][:, OBS:] - pull
         nets["proposal"].adam(nets["proposal"].backward(d_p)[0], HOW["learning_rate"])
         move_targets(nets)
     return y, losses
@@ -159,18 +149,12 @@ def assert_equal_networks(agent, nets):
     [
         (d3g_continuous, expected_update, {}),
         (d3g_from_obs, expected_offline_update, {}),
-        (d3g_from_obs, expected_offline_update, {"alpha": 1.7}),
-        (d3g_from_obs, expected_offline_update, {"alpha": 0.0}),
-        (d3g_from_obs, expected_offline_update, {"normalize_states": True}),
-        (d3g_from_obs, expected_offline_update, {"normalize_states": True, "alpha": 1.7}),
+        (d3g_from_obs, expected_offline_update, {"scale_states": True}),
     ],
     ids=[
         "d3g_continuous",
         "d3g_from_obs",
-        "d3g_from_obs-alpha",
-        "d3g_from_obs-alpha-0",
-        "d3g_from_obs-normalize",
-        "d3g_from_obs-both",
+        "d3g_from_obs-scale",
     ],
 )
 @pytest.mark.parametrize("policy_frequency", [1, 2])
@@ -196,14 +180,14 @@ def test_update_equals_hand_derived(script, expected, more, policy_frequency, fl
         np.testing.assert_array_equal(agent.sigma.numpy(), SIGMA)
 
 
-@pytest.mark.parametrize("normalize_states", [False, True])
-def test_inverse_dynamics_of_the_online_rounds(normalize_states, float64):
-    """I(s, delta) fits a, with the data's sigma, and I((s - mean) / deviation, delta) where states are normalised."""
-    agent, nets = make_agent(d3g_from_obs, normalize_states=normalize_states)
+@pytest.mark.parametrize("scale_states", [False, True])
+def test_inverse_dynamics_of_the_online_rounds(scale_states, float64):
+    """I(s, delta) fits a, with the data's sigma, and I(s / scale, delta) where states are scaled."""
+    agent, nets = make_agent(d3g_from_obs, scale_states=scale_states)
     for batch in batches(4):
         s, a, _, s_next, _ = batch
         agent.update_inverse_dynamics(tuple(torch.tensor(x) for x in batch))
-        told = (s - MEAN) / DEVIATION if normalize_states else s
+        told = s / SCALE if scale_states else s
         z = nets["inverse_dynamics"].forward(told, (s_next - s) / SIGMA)
         error = scaled_tanh(z) - a
         assert agent.losses["inverse_dynamics_loss"].item() == pytest.approx((error**2).mean(), rel=1e-10)
@@ -213,14 +197,14 @@ def test_inverse_dynamics_of_the_online_rounds(normalize_states, float64):
 
 
 @pytest.mark.parametrize(
-    ("script", "more"), [(d3g_continuous, {}), (d3g_from_obs, {}), (d3g_from_obs, {"normalize_states": True})]
+    ("script", "more"), [(d3g_continuous, {}), (d3g_from_obs, {}), (d3g_from_obs, {"scale_states": True})]
 )
 def test_acting_and_imagining(script, more, float64):
-    """a = I(s, tau(s)); an imagined state is s + sigma f(s, Q_1'(s, tau(s))); normalised states are told as such."""
+    """a = I(s, tau(s)); an imagined state is s + sigma f(s, Q_1'(s, tau(s))); scaled states are told as such."""
     agent, nets = make_agent(script, **more)
 
     def told(s):
-        return (s - MEAN) / DEVIATION if more else s
+        return s / SCALE if more else s
 
     s = np.array([[0.3, -1.2, 0.8]])
     p = nets["proposal"].forward(told(s))
@@ -238,11 +222,11 @@ def test_the_papers_agent_has_no_sigma(float64):
     """By default nothing of D3G+ is in the agent: not in what is saved, and s' is seen as it is."""
     for script in (d3g_continuous, d3g_from_obs):
         agent = script.D3G(OBS, LOW, HIGH, **HOW)
-        assert not {"sigma", "state_mean", "state_deviation"} & agent.state_dict().keys()
+        assert not {"sigma", "state_scale"} & agent.state_dict().keys()
         s, _, _, s_next, _ = (torch.tensor(x) for x in next(batches(1)))
         assert agent.encode(s, s_next) is s_next
         if script is d3g_from_obs:
-            assert agent.normalize(s) is s
+            assert agent.scale(s) is s
 
 
 # ---------------------------------------------------------------------------------------------------------- units
@@ -365,10 +349,10 @@ def test_resume_in_the_middle(step, tmp_path, monkeypatch):
 
 
 def test_the_data_sets_sigma_serves_both_phases(tmp_path, capsys):
-    """d3g_from_obs.py: sigma is that of all the data, from the first update to model.pt, and so are the units of s."""
+    """d3g_from_obs.py: sigma is that of all the data, from the first update to model.pt, and so is the scale of s."""
     rng = np.random.default_rng(1)
     s = rng.normal(size=(300, 2))
-    s[:, 1] = 0.25  # a constant component has the deviation 1
+    s[:, 1] = 0.25  # a constant component counts too
     s_next = s + rng.normal(size=s.shape) * [0.5, 0.01]
     names = ("observations", "next_observations", "rewards", "terminations")
     np.savez(tmp_path / "data.npz", **dict(zip(names, (s, s_next, np.zeros(300), np.zeros(300)), strict=True)))
@@ -384,14 +368,13 @@ def test_the_data_sets_sigma_serves_both_phases(tmp_path, capsys):
         hidden_sizes=(8, 8),
         batch_size=4,
         standardize=True,
-        normalize_states=True,
+        scale_states=True,
     )
     d3g_from_obs.train(args)
     model = torch.load(tmp_path / "run" / "model.pt", weights_only=True)
     expected = np.std(s_next.astype(np.float32).astype(np.float64) - s.astype(np.float32), axis=0)
     np.testing.assert_allclose(model["sigma"].numpy(), expected, rtol=1e-6)
-    np.testing.assert_allclose(model["state_mean"].numpy(), [s[:, 0].mean(), 0.25], rtol=1e-5)
-    np.testing.assert_allclose(model["state_deviation"].numpy(), [s[:, 0].std(), 1.0], rtol=1e-5)
+    assert model["state_scale"].item() == pytest.approx(np.sqrt(((s[:, 0] ** 2).mean() + 0.25**2) / 2), rel=1e-6)
 
 
 @pytest.mark.parametrize("learning_starts", [0, 1])
