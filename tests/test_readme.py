@@ -209,27 +209,40 @@ def test_the_numbers_of_table_1_are_its_own():
 
 
 def test_what_is_said_of_plans_is_in_the_file():
-    plans = {}
+    now, slow = {}, {}
     with open(ROOT / "benchmark/results/plan_quality.csv", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            run = plans.setdefault((float(row["randomness"]), row["algorithm"], int(row["seed"])), {})
-            run[int(row["update"])] = float(row["return_mean"])
-    plus = "D3G --standardize --alpha 2.5"
-    first = []
-    for seed in (1, 2):
-        run = plans[0.5, plus, seed]
-        first.append(min(update for update, value in run.items() if value == 1000))
-        assert all(value == 1000 for update, value in run.items() if update >= first[-1])
-    one, two = first
-    assert in_text(f"stand at 1000 from {one:,} and {two:,} updates on")
-    assert in_text(f"stopped at {max(plans[0.5, plus, 1]):,} and {max(plans[0.5, plus, 2]):,}")
-    assert plans[0.5, "D3G", 1][15_000] == 1000
-    at = [update for update, value in plans[1, plus, 1].items() if value == 1000]
-    others = [value for update, value in plans[1, plus, 1].items() if update >= 60_000 and value < 1000]
-    assert in_text("seed 1: 1000 at {:,} and {:,} updates".format(*at))
-    assert in_text(f"between {min(others):.0f} and {max(others):.0f} at the other looks from 60,000 to 100,000")
-    zero = plans[0, plus, 1]
-    assert in_text(f"{zero[max(zero)]:.0f} on average at {max(zero):,}, where it was stopped")
+            run = (float(row["randomness"]), row["algorithm"].removeprefix("D3G").strip(), int(row["seed"]))
+            now.setdefault(run, {})[int(row["update"])] = float(row["return_mean"])
+            slow.setdefault(run, {})[int(row["update"])] = float(row["average_return_mean"])
+
+    def first_at_1000(*run):
+        """The first update from which on a run is at 1000 at every look."""
+        below = [update for update, value in now[run].items() if value < 1000]
+        return max(below, default=0) + 5000
+
+    def last(*run):
+        return max(now[run])
+
+    alone, both = "--standardize", "--standardize --scale-states"
+    assert last(1, alone, 1) == last(1, alone, 2) == 80_000
+    one, two = (first_at_1000(1, alone, seed) for seed in (1, 2))
+    assert in_text(f"at every look from {one:,} and {two:,} updates to 80,000, where the runs end")
+    assert in_text(f"with `--scale-states`, seed 1, from {first_at_1000(1, both, 1):,} to {last(1, both, 1):,}")
+
+    half = now[0.5, alone, 1]
+    stands = [update for update, value in half.items() if value == 1000]
+    (lost,) = (update for update in half if update > min(stands) and half[update] < 1000)
+    assert in_text(f"stands at 1000 from {min(stands):,} to {last(0.5, alone, 1):,}, where it was stopped")
+    assert in_text(f"one look ({half[lost]:.0f} at {lost:,})")
+    assert slow[0.5, alone, 1][lost] == 1000
+    assert in_text(f"at 1000 from {first_at_1000(0.5, both, 1):,} to {last(0.5, both, 1):,}. The paper's D3G")
+    assert first_at_1000(0.5, "", 1) == 15_000
+    assert last(0.5, "", 1) == 25_000
+
+    assert last(0, both, 1) == last(0, both, 2) == 25_000
+    one, two = (first_at_1000(0, both, seed) for seed in (1, 2))
+    assert in_text(f"seeds 1 and 2, 1000 from {one:,} and {two:,} updates to 25,000, where the runs end")
 
 
 def test_what_is_said_of_d3g_plus_is_in_its_evaluations():
