@@ -126,13 +126,7 @@ def main(args: Args) -> None:
     rng = np.random.default_rng(args.seed)
     low = env.action_space.low
     high = env.action_space.high
-    agent = d3g_from_obs.D3G(
-        obs_dim,
-        low,
-        high,
-        standardize=args.standardize,
-        scale_states=args.scale_states,
-    )
+    agent = d3g_from_obs.D3G(obs_dim, low, high, standardize=args.standardize, scale_states=args.scale_states)
     units = d3g_from_obs.D3G(obs_dim, low, high, standardize=True)
     units.set_units(s, s_next)
     sigma = units.sigma.numpy()

@@ -1,5 +1,5 @@
-"""D3G+ (`--standardize`, offline also `--scale-states`): its updates against NumPy in float64, its
-units, and what a run keeps of them."""
+"""D3G+ (`--standardize`, offline also `--scale-states`): its updates against NumPy in float64, its units, and what a
+run keeps of them."""
 
 import custom_envs
 import numpy as np
@@ -151,11 +151,7 @@ def assert_equal_networks(agent, nets):
         (d3g_from_obs, expected_offline_update, {}),
         (d3g_from_obs, expected_offline_update, {"scale_states": True}),
     ],
-    ids=[
-        "d3g_continuous",
-        "d3g_from_obs",
-        "d3g_from_obs-scale",
-    ],
+    ids=["d3g_continuous", "d3g_from_obs", "d3g_from_obs-scale"],
 )
 @pytest.mark.parametrize("policy_frequency", [1, 2])
 def test_update_equals_hand_derived(script, expected, more, policy_frequency, float64, monkeypatch):
@@ -246,6 +242,15 @@ def test_units_are_the_deviation_of_the_differences():
     assert agent.sigma[2:].tolist() == [1.0, 1.0]
     expected = np.std(s_next.astype(np.float64) - s.astype(np.float64), axis=0)
     np.testing.assert_allclose(agent.sigma[:2].numpy(), expected[:2], rtol=1e-6)
+
+
+def test_the_scale_is_the_root_mean_square_of_all_components():
+    """Of states that are all 0 it is 1, so that nothing is divided by 0."""
+    agent = d3g_from_obs.D3G(2, LOW, HIGH, hidden_sizes=(4,), standardize=True, scale_states=True)
+    agent.set_state_scale(np.float32([[3, 0], [-1, 2], [1, 1]]))
+    assert agent.state_scale.item() == pytest.approx(np.sqrt(16 / 6), rel=1e-7)
+    agent.set_state_scale(np.zeros((5, 2), np.float32))
+    assert agent.state_scale.item() == 1.0
 
 
 WALK = {
