@@ -39,7 +39,7 @@ PAPER = {  # by task and randomness: data, BCO, D3G
     ("InvertedPendulum", 0.75): ("11.4 ± 1.3", "12.1 ± 8.3", "1000 ± 0"),
     ("InvertedPendulum", 1.0): ("8.6 ± 0.3", "31.0 ± 4.7", "1000 ± 0"),
 }
-PLUS = "D3G\u207a"  # with standardised differences and proposals kept near the data, which the paper has not
+PLUS = "D3G\u207a"  # with standardised differences and scaled states, which the paper has not
 HEADER = "task,randomness,algorithm,seed,evaluation,step,return_mean"
 
 
