@@ -236,6 +236,7 @@ def train(args: Args) -> Path:
         data = load_dataset(Path(args.dataset or default), obs_dim, run.info)
         device = prepare_torch(args)
         rng = np.random.default_rng(args.seed)
+        # The start states of evaluations, apart from those of training (episode_seed)
         eval_seeds = np.random.SeedSequence((args.seed, 2)).generate_state(args.eval_episodes).tolist()
         agent = BCO(obs_dim, low, high, learning_rate=args.learning_rate, hidden_sizes=args.hidden_sizes).to(device)
         total_steps = args.rounds * args.steps_per_round

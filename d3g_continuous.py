@@ -138,7 +138,8 @@ class D3G(nn.Module):
     forward_dynamics  f_phi                s, a -> [batch, obs_dim], such that s + f(s, a) is the predicted next state
 
     With `standardize` (D3G+, ours, not the paper's) the networks are told of s' by (s' - s) / sigma, and tau and f give
-    differences in units of sigma [obs_dim], which `set_units` fixes before the first update.
+    differences in units of sigma [obs_dim], which `set_units` fixes before the first update. Without it the networks
+    are told of s' itself: `encode(s, s')` is s', `reach(s, difference)` is s + difference, and sigma is 1.
 
     `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are those of `Args`, with its help.
     """
@@ -195,7 +196,7 @@ class D3G(nn.Module):
         self.sigma.copy_(torch.as_tensor(deviation))
 
     def encode(self, s: torch.Tensor, s_next: torch.Tensor) -> torch.Tensor:
-        """What the networks are told of s': itself, or in D3G+ (s' - s) / sigma. All [batch, obs_dim]."""
+        """What the networks are told of s': itself, or (s' - s) / sigma. All [batch, obs_dim]."""
         return (s_next - s) / self.sigma if self.standardize else s_next
 
     def reach(self, s: torch.Tensor, difference: torch.Tensor) -> torch.Tensor:
@@ -209,12 +210,16 @@ class D3G(nn.Module):
         return self.reach(s, self.forward_dynamics(s, self.inverse_dynamics(s, p)))
 
     def update(self, batch: tuple[torch.Tensor, ...]) -> None:
-        """Learn from a batch s, a, r, s', terminated, each [batch, width]; leave the latest losses in `self.losses`."""
+        """Learn from a batch s, a, r, s', terminated, each [batch, width]; leave the latest losses in `self.losses`.
+
+        |x|^2 is the mean of squares over batch and components. This and the order are those of the authors' code; the
+        paper prints norms, and in Algorithm 1 proposal and targets before the dynamics.
+        """
         s, a, r, s_next, terminated = batch
         x = self.encode(s, s_next)  # s', as the networks are told of it
         self.updates += 1
 
-        # Eq. 13, target: y = r + gamma (1 - d) min_i Q_i'(s', C(s', s' + tau'(s')))
+        # Eq. 13, target: y = r + gamma (1 - terminated) min_i Q_i'(s', C(s', s' + tau'(s')))
         with torch.no_grad():
             c = self.cycle(s_next, self.reach(s_next, self.proposal_target(s_next)))
             q1, q2 = (critic(s_next, c) for critic in self.critic_target)
@@ -228,9 +233,9 @@ class D3G(nn.Module):
         # Eq. 10, inverse dynamics: minimise |I(s, s') - a|^2
         self.minimise("inverse_dynamics", F.mse_loss(self.inverse_dynamics(s, x), a))
 
-        # Eq. 11, forward dynamics: minimise |s + f(s, a) - s'|^2
+        # Eq. 11, forward dynamics: minimise |s + f(s, a) - s'|^2, that is |f(s, a) - (s' - s)|^2
         if self.with_cycle:
-            difference = (s_next - s) / self.sigma  # sigma is 1 but in D3G+
+            difference = (s_next - s) / self.sigma  # sigma is 1 except in D3G+
             self.minimise("forward_dynamics", F.mse_loss(self.forward_dynamics(s, a), difference))
 
         if self.updates % self.policy_frequency == 0:
@@ -239,7 +244,7 @@ class D3G(nn.Module):
             c = self.cycle(s, p)
             self.minimise("proposal", -self.critic[0](s, c).mean() + self.beta * F.mse_loss(c, p))
 
-            # Algorithm 1, lines 22-24, targets: theta' <- eta theta + (1 - eta) theta', and psi' likewise
+            # Algorithm 1, lines 22-24, targets (eta is self.tau): theta' <- eta theta + (1 - eta) theta', psi' likewise
             with torch.no_grad():
                 for target, online in zip(self.targets, self.online, strict=True):
                     target.lerp_(online, self.tau)
@@ -310,6 +315,7 @@ def train(args: Args) -> Path:
             return run.folder
         device = prepare_torch(args)
         rng = np.random.default_rng(args.seed)
+        # The start states of evaluations, apart from those of training (episode_seed)
         eval_seeds = np.random.SeedSequence((args.seed, 2)).generate_state(args.eval_episodes).tolist()
         agent = make_agent(args, obs_dim, low, high).to(device)
         replay = ReplayBuffer(min(args.buffer_size, args.total_timesteps), obs_dim, len(low))
@@ -341,7 +347,7 @@ def train(args: Args) -> Path:
                 episode_length = 0
 
             if step == args.learning_starts and args.standardize:
-                stored = replay.rows[: replay.added]
+                stored = replay.rows[: replay.added]  # their columns: s, a, r, s', terminated
                 agent.set_units(s=stored[:, :obs_dim], s_next=stored[:, -1 - obs_dim : -1])
             if step < args.learning_starts:
                 action = rng.uniform(low, high).astype(low.dtype)

@@ -20,8 +20,8 @@ default the data are those of a random policy; `--collect` makes others, `--data
     python d3g_from_obs.py --demonstrator runs/expert/model.pt --randomness 0.5 --collect half.npz
     python d3g_from_obs.py --dataset half.npz
 
-`--standardize` trains D3G+, which is ours: the networks see the difference s' - s in units of its standard deviation
-over the data, and not s'. With `--scale-states`, ours too, they see s divided by its size over the data.
+`--standardize --scale-states` trains D3G+, which is ours: in place of s' the networks see the difference s' - s, in
+units of its standard deviation over the data, and in place of s they see s divided by its size over the data.
 """
 
 import copy
@@ -91,8 +91,8 @@ class Args:
     policy_frequency: int = 2  # updates per update of the proposal and the target networks (the paper's d)
     exploration_noise: float = 0.1  # standard deviation of the exploration noise, in units of the action scale
     beta: float = 1.0  # weight of the distance between a proposal and its cycle (Eq. 12)
-    standardize: bool = False  # tell the networks of s' by s' - s in units of its standard deviation (D3G+, ours)
-    scale_states: bool = False  # in D3G+, tell the networks of s by s / its root mean square over the data (ours)
+    standardize: bool = False  # tell the networks of s' by s' - s in units of its standard deviation (of D3G+, ours)
+    scale_states: bool = False  # besides, tell them of s by s / its root mean square over the data (of D3G+, ours)
 
 
 # Copied from d3g_continuous.MLP
@@ -170,9 +170,10 @@ class D3G(nn.Module):
                                            transition of value q leads from s
     inverse_dynamics  I_omega              s, s' -> [batch, action_dim], learned online
 
-    With `standardize` (D3G+, ours, not the paper's) the networks are told of s' by (s' - s) / sigma, and tau and f give
-    differences in units of sigma [obs_dim], which `set_units` fixes before the first update. With `scale_states`
-    besides (ours) they are told of s by s / state_scale, one number, which `set_state_scale` fixes.
+    D3G+, ours and not the paper's, has two options. With `standardize` the networks are told of s' by (s' - s) / sigma,
+    and tau and f give differences in units of sigma [obs_dim], which `set_units` fixes before the first update. With
+    `scale_states` besides they are told of s by s / state_scale, one number, which `set_state_scale` fixes. Without
+    these they are told of s and s' themselves: `encode` gives s', `reach` s + difference, `scale` s.
 
     `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are those of `Args`, with its help.
     """
@@ -241,7 +242,7 @@ class D3G(nn.Module):
 
     # Copied from d3g_continuous.D3G.encode
     def encode(self, s: torch.Tensor, s_next: torch.Tensor) -> torch.Tensor:
-        """What the networks are told of s': itself, or in D3G+ (s' - s) / sigma. All [batch, obs_dim]."""
+        """What the networks are told of s': itself, or (s' - s) / sigma. All [batch, obs_dim]."""
         return (s_next - s) / self.sigma if self.standardize else s_next
 
     def decode(self, s: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -254,18 +255,22 @@ class D3G(nn.Module):
         return difference if self.standardize else s + difference
 
     def cycle(self, s: torch.Tensor, p: torch.Tensor, critic: nn.ModuleList) -> torch.Tensor:
-        """C(s, p) of Algorithm 2: where a transition from s with the value of the one to p leads [batch, obs_dim]."""
+        """C(s, p) of Algorithm 2, imitation: q = Q_1(s, p) with `critic`, then s + f(s, q). All [batch, obs_dim]."""
         q = critic[0](s, p)
         return self.reach(s, self.forward_dynamics(s, q))
 
     def update(self, batch: tuple[torch.Tensor, ...]) -> None:
-        """Learn from a batch s, no a, r, s', terminated, each [batch, width]; leave the losses in `self.losses`."""
+        """Learn from a batch s, no a, r, s', terminated, each [batch, width]; leave the losses in `self.losses`.
+
+        |x|^2 is the mean of squares over batch and components, as in the authors' code; the paper prints norms.
+        """
         s, _, r, s_next, terminated = batch
         x = self.encode(s, s_next)  # s' as a place to go to, as the networks are told of it
         s, s_next = self.scale(s), self.scale(s_next)  # both as places to start from, likewise
         self.updates += 1
 
-        # Eq. 13, target: y = r + gamma (1 - d) min_i Q_i'(s', C(s', s' + tau'(s')))
+        # Eq. 13, target, its cycle with the target critic's q as in the authors' code (Algorithm 2 prints Q_theta):
+        # y = r + gamma (1 - terminated) min_i Q_i'(s', C(s', s' + tau'(s')))
         with torch.no_grad():
             c = self.cycle(s_next, self.reach(s_next, self.proposal_target(s_next)), self.critic_target)
             q1, q2 = (critic(s_next, c) for critic in self.critic_target)
@@ -277,7 +282,8 @@ class D3G(nn.Module):
         self.losses["qf1_values"] = q1.detach().mean()
 
         # Eq. 14, forward dynamics: minimise |s + f(s, Q_1'(s, s')) - s'|^2
-        self.minimise("forward_dynamics", F.mse_loss(self.cycle(s, x, self.critic_target), x))
+        q = self.critic_target[0](s, x)
+        self.minimise("forward_dynamics", F.mse_loss(self.reach(s, self.forward_dynamics(s, q)), x))
 
         if self.updates % self.policy_frequency == 0:
             # Eq. 12, proposal p = s + tau(s): minimise -Q_1(s, C(s, p)) + beta |p - C(s, p)|^2 through q = Q_1(s, p), f
@@ -285,7 +291,7 @@ class D3G(nn.Module):
             c = self.cycle(s, p, self.critic)
             self.minimise("proposal", -self.critic[0](s, c).mean() + self.beta * F.mse_loss(c, p))
 
-            # Algorithm 1, lines 22-24, targets: theta' <- eta theta + (1 - eta) theta', and psi' likewise
+            # Algorithm 1, lines 22-24, targets (eta is self.tau): theta' <- eta theta + (1 - eta) theta', psi' likewise
             with torch.no_grad():
                 for target, online in zip(self.targets, self.online, strict=True):
                     target.lerp_(online, self.tau)
@@ -378,6 +384,7 @@ def train(args: Args) -> Path:
         data = load_dataset(file, obs_dim, run.info)
         device = prepare_torch(args)
         rng = np.random.default_rng(args.seed)
+        # The start states of evaluations, apart from those of training (episode_seed)
         eval_seeds = np.random.SeedSequence((args.seed, 2)).generate_state(args.eval_episodes).tolist()
         agent = D3G(
             obs_dim,
@@ -392,7 +399,7 @@ def train(args: Args) -> Path:
             standardize=args.standardize,
             scale_states=args.scale_states,
         ).to(device)
-        observations = data.rows[:, :obs_dim]
+        observations = data.rows[:, :obs_dim]  # the columns: s, no a, r, s', terminated
         if args.standardize:
             agent.set_units(s=observations, s_next=data.rows[:, -1 - obs_dim : -1])
         if args.scale_states:

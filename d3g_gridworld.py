@@ -199,7 +199,7 @@ class D3G(nn.Module):
         s, a, r, s_next, terminated = batch
         self.updates += 1
 
-        # Eq. 13, target: y = r + gamma (1 - d) min_i Q_i'(s', C(s', s' + tau'(s')))
+        # Eq. 13, target: y = r + gamma (1 - terminated) min_i Q_i'(s', C(s', s' + tau'(s')))
         with torch.no_grad():
             c = self.cycle(s_next, s_next + self.proposal_target(s_next))
             q1, q2 = (critic(s_next, c) for critic in self.critic_target)
@@ -223,7 +223,7 @@ class D3G(nn.Module):
             c = self.cycle(s, p)
             self.minimise("proposal", -self.critic[0](s, c).mean() + self.beta * F.mse_loss(c, p))
 
-            # Algorithm 1, lines 22-24, targets: theta' <- eta theta + (1 - eta) theta', and psi' likewise
+            # Algorithm 1, lines 22-24, targets (eta is self.tau): theta' <- eta theta + (1 - eta) theta', psi' likewise
             with torch.no_grad():
                 for target, online in zip(self.targets, self.online, strict=True):
                     target.lerp_(online, self.tau)

@@ -212,7 +212,8 @@ class TD3(nn.Module):
             noise = noise.clamp(-self.noise_clip, self.noise_clip) * scale
             a_next = (self.actor_target(s_next) + noise).clamp(bias - scale, bias + scale)
 
-            # Target, with TD3's least of twin critics (DDPG: its only one): y = r + gamma (1 - d) min_i Q_i'(s', a')
+            # Target, with TD3's least of twin critics (DDPG: its only one):
+            # y = r + gamma (1 - terminated) min_i Q_i'(s', a')
             q_next = torch.stack([critic(s_next, a_next) for critic in self.critic_target]).amin(0)
             y = r + self.gamma * (1 - terminated) * q_next
 
@@ -297,6 +298,7 @@ def train(args: Args) -> Path:
             return run.folder
         device = prepare_torch(args)
         rng = np.random.default_rng(args.seed)
+        # The start states of evaluations, apart from those of training (episode_seed)
         eval_seeds = np.random.SeedSequence((args.seed, 2)).generate_state(args.eval_episodes).tolist()
         agent = make_agent(args, obs_dim, low, high).to(device)
         replay = ReplayBuffer(min(args.buffer_size, args.total_timesteps), obs_dim, len(low))

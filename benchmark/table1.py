@@ -63,8 +63,10 @@ def identify(info: dict) -> tuple[dict, range]:
     args = info["args"]
     if "offline_updates" in args:
         take_count(args, "offline_updates")
-        plus = "standardize" in args and take(args, "standardize", bool)
-        algorithm = PLUS if plus else "D3G"
+        options = [name in args and take(args, name, bool) for name in ("standardize", "scale_states")]
+        if options == [True, False]:
+            raise ValueError("must be of D3G or D3G+, has --standardize without --scale-states")
+        algorithm = PLUS if all(options) else "D3G"
     elif "policy_updates" in args:
         take_count(args, "policy_updates")
         algorithm = "BCO"

@@ -539,6 +539,10 @@ OTHER = data_of() | {"sha256": "other"}
         ({"seed": 0}, "{1}: must be of another seed than {0}, has 0 too"),
         ({"offline_updates": 9}, "{1}: must have --offline-updates 150000 like {0}, has 9"),
         (
+            {"standardize": True, "scale_states": False},
+            "{1}: must be the folder of a run: must be of D3G or D3G+, has --standardize without --scale-states",
+        ),
+        (
             {"data": UNKNOWN},
             "{1}: must be the folder of a run: args.json: must say what the data are, which had no JSON file of",
         ),
@@ -739,7 +743,7 @@ def whole(name, folder):
         how = {"tau": 0.5, "hidden_sizes": [8, 8], "cycle": True, "standardize": True, "cuda": True}
         runs = tuple(write_run(folder / str(k), [1, 2, 3], **how) for k in (1, 2))
         return runs, runs[1]
-    how = D3G | {"standardize": True, "tau": 0.5}
+    how = D3G | {"standardize": True, "scale_states": True, "tau": 0.5}
     runs = tuple(write_round(folder, k, [1, 2, 3], **how) for k in (1, 2))
     return runs, runs[1]
 
@@ -755,7 +759,7 @@ NEEDED = {
     "figure7": "args versions args.env_id args.seed args.total_timesteps args.eval_frequency args.cycle",
     "table1": "args versions data data.about data.about.env_id data.about.randomness data.about.score "
     "data.about.mean_return args.env_id args.seed args.rounds args.steps_per_round args.offline_updates "
-    "args.inverse_updates",
+    "args.inverse_updates args.scale_states",
 }
 LOOKED_AT = {
     "figure6": "versions.torch versions.numpy args.env_id args.variants",

@@ -266,7 +266,7 @@ def test_what_is_said_of_plans_is_in_the_file():
     half = now[0.5, alone, 1]
     stands = [update for update, value in half.items() if value == 1000]
     (lost,) = (update for update in half if update > min(stands) and half[update] < 1000)
-    assert in_text(f"stands at 1000 from {min(stands):,} to {last(0.5, alone, 1):,}, where it was stopped")
+    assert in_text(f"stands at 1000 from {min(stands):,} to {last(0.5, alone, 1):,}, where the run ends")
     assert in_text(f"one look ({half[lost]:.0f} at {lost:,})")
     assert slow[0.5, alone, 1][lost] == 1000
     assert in_text(f"at 1000 from {first_at_1000(0.5, both, 1):,} to {last(0.5, both, 1):,}. The paper's D3G")
