@@ -6,11 +6,9 @@ The agent learns as in a run of d3g_from_obs.py of the same arguments, number fo
 acts with an exact inverse dynamics in place of a learned one: in the simulator's present state many actions are tried
 for one step, and the one is taken whose next state is nearest to the proposal, each component in units of sigma, the
 standard deviation of s' - s over the data. A row of the CSV file says which run it is of and has the mean return of
-episodes from the same few starts, and the return of each, for the proposal and for a slow average of its weights.
-`plan_quality_figure.py` draws such files.
+episodes from the same few starts, and the return of each. `plan_quality_figure.py` draws such files.
 """
 
-import copy
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,8 +47,6 @@ class Args:
     """episodes per measurement, the same start states every time"""
     tries: int = 31
     """actions tried per action dimension, evenly spaced"""
-    average: float = 0.9995
-    """share of itself that the slow average of the proposal keeps at each of its updates"""
     standardize: bool = False
     """the units of D3G+, as of d3g_from_obs.py"""
     scale_states: bool = False
@@ -78,14 +74,14 @@ def best_action(env: gym.Env, actions: np.ndarray, proposed: np.ndarray, sigma: 
 
 
 @torch.inference_mode()
-def proposed_state(agent: d3g_from_obs.D3G, proposal: torch.nn.Module, observation: np.ndarray) -> np.ndarray:
-    """The next state [obs_dim] that a proposal network means for one observation [obs_dim]."""
+def proposed_state(agent: d3g_from_obs.D3G, observation: np.ndarray) -> np.ndarray:
+    """The next state [obs_dim] that the agent proposes for one observation [obs_dim]."""
     s = torch.as_tensor(observation, dtype=torch.float32).unsqueeze(0)
     told = agent.scale(s)
-    return agent.decode(s, agent.reach(told, proposal(told))).squeeze(0).numpy()
+    return agent.decode(s, agent.reach(told, agent.proposal(told))).squeeze(0).numpy()
 
 
-def measure(agent, proposal, env: gym.Env, actions: np.ndarray, sigma: np.ndarray, seeds: list[int]) -> list[float]:
+def measure(agent, env: gym.Env, actions: np.ndarray, sigma: np.ndarray, seeds: list[int]) -> list[float]:
     """The return of an episode per seed."""
     returns = []
     for seed in seeds:
@@ -93,7 +89,7 @@ def measure(agent, proposal, env: gym.Env, actions: np.ndarray, sigma: np.ndarra
         total = 0.0
         done = False
         while not done:
-            proposed = proposed_state(agent, proposal, observation)
+            proposed = proposed_state(agent, observation)
             action = best_action(env, actions, proposed, sigma)
             observation, reward, terminated, truncated, _ = env.step(action)
             total += reward
@@ -109,8 +105,6 @@ def main(args: Args) -> None:
             fail(f"--{name} {getattr(args, name)}: must be at least 1")
     if args.tries < 2:
         fail(f"--tries {args.tries}: must be at least 2")
-    if not 0 <= args.average < 1:
-        fail(f"--average {args.average}: must be from 0 to below 1")
     if args.scale_states and not args.standardize:
         fail("--scale-states True: must be used with --standardize")
     env = d3g_from_obs.make_env(args.env_id)
@@ -134,7 +128,6 @@ def main(args: Args) -> None:
         agent.set_units(s, s_next)
     if args.scale_states:
         agent.set_state_scale(s)
-    average = copy.deepcopy(agent.proposal).requires_grad_(False)
     actions = grid_of_actions(env.action_space, args.tries)
     seeds = np.random.SeedSequence((args.seed, 2)).generate_state(args.starts).tolist()
 
@@ -145,8 +138,8 @@ def main(args: Args) -> None:
     if args.scale_states:
         algorithm += " --scale-states"
     run = [args.env_id, about.get("randomness", Path(args.dataset).stem), algorithm, args.seed]
-    columns = ["task", "randomness", "algorithm", "seed", "update", "return_mean", "average_return_mean"]
-    columns += [f"return_{k}" for k in range(args.starts)] + [f"average_return_{k}" for k in range(args.starts)]
+    columns = ["task", "randomness", "algorithm", "seed", "update", "return_mean"]
+    columns += [f"return_{k}" for k in range(args.starts)]
     try:
         args.output.parent.mkdir(parents=True, exist_ok=True)
         file = open(args.output, "w", buffering=1, encoding="utf-8")
@@ -156,19 +149,12 @@ def main(args: Args) -> None:
         file.write(",".join(columns) + "\n")
         for update in tqdm(range(1, args.updates + 1), file=sys.stdout, disable=not sys.stdout.isatty()):
             agent.update(data.sample(256, rng, torch.device("cpu")))
-            if update % agent.policy_frequency == 0:
-                with torch.no_grad():
-                    for slow, fast in zip(average.parameters(), agent.proposal.parameters(), strict=True):
-                        slow.lerp_(fast, 1 - args.average)
             if update % args.frequency == 0:
-                returns = measure(agent, agent.proposal, env, actions, sigma, seeds)
-                slow_returns = measure(agent, average, env, actions, sigma, seeds)
-                row = [*run, update, np.mean(returns), np.mean(slow_returns), *returns, *slow_returns]
+                returns = measure(agent, env, actions, sigma, seeds)
+                row = [*run, update, np.mean(returns), *returns]
                 file.write(",".join(map(str, row)) + "\n")
                 if not sys.stdout.isatty():
-                    print(
-                        f"update {update}: {np.mean(returns):.1f}, slow average {np.mean(slow_returns):.1f}", flush=True
-                    )
+                    print(f"update {update}: {np.mean(returns):.1f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python benchmark/plan_quality_figure.py FILE.csv [FILE.csv ...] --output runs/plan_quality.png
 
 One panel per randomness of the data, one curve per algorithm: the mean over seeds of the mean return with an exact
-inverse dynamics, over every seed as a thin line. Beside the picture goes a CSV file of its name with the rows of all
-files, which can be given again, alone or beside new ones.
+inverse dynamics, over every seed as a thin line, at the updates at which all seeds were measured. Beside the picture
+goes a CSV file of its name with the rows of all files, which can be given again, alone or beside new ones.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ PLUS = "D3G --standardize --scale-states"  # D3G+ in Table 1
 COLORS = {"D3G": BLUE, "D3G --standardize": "0.5", PLUS: RED}
 OTHERS = (ORANGE, PINK, GREEN)  # of what else there is, in alphabetical order
 IDENTITY = ("task", "randomness", "algorithm", "seed")
-COLUMNS = (*IDENTITY, "update", "return_mean", "average_return_mean")
+COLUMNS = (*IDENTITY, "update", "return_mean")
 
 
 @dataclass
@@ -49,8 +49,8 @@ class Args:
 
 
 def read(file: Path) -> dict[tuple[str, ...], np.ndarray]:
-    """Return what a file has of each run (task, randomness, algorithm, seed): update, return_mean and
-    average_return_mean [n, 3]; fail on what is no file of plan_quality.py."""
+    """Return what a file has of each run (task, randomness, algorithm, seed): update and return_mean [n, 2]; fail on
+    what is no file of plan_quality.py."""
     try:
         with open(file, encoding="utf-8") as opened:
             header = opened.readline().strip()
@@ -70,7 +70,7 @@ def read(file: Path) -> dict[tuple[str, ...], np.ndarray]:
 
 
 def draw(runs: dict[tuple[str, ...], np.ndarray]) -> plt.Figure:
-    """Draw one panel per task and randomness, one curve per algorithm, as far as all of its seeds go."""
+    """Draw one panel per task and randomness, one curve per algorithm where all of its seeds were measured."""
     panels = sorted({identity[:2] for identity in runs})
     size = (WIDTH if len(panels) > 1 else WIDTH * 0.6, 2.6)
     others = sorted({algorithm for _, _, algorithm, _ in runs} - COLORS.keys())
@@ -87,12 +87,12 @@ def draw(runs: dict[tuple[str, ...], np.ndarray]) -> plt.Figure:
             if not curves:
                 continue
             counts.append(len(curves))
-            n = min(map(len, curves))
-            updates = curves[0][:n, 0]
-            if any(not np.array_equal(curve[:n, 0], updates) for curve in curves):
-                fail(f"{algorithm} on {', '.join(panel)}: all seeds must be measured at the same updates")
+            updates = sorted(set.intersection(*(set(curve[:, 0]) for curve in curves)))
+            if not updates:
+                fail(f"{algorithm} on {', '.join(panel)}: all seeds must have been measured at a common update")
+            returns = [curve[np.isin(curve[:, 0], updates), 1] for curve in curves]
             label = "D3G\u207a" if algorithm == PLUS else algorithm
-            draw_curve(axis, updates, np.stack([curve[:n, 1] for curve in curves]), label, color)
+            draw_curve(axis, np.array(updates), np.stack(returns), label, color)
         seeds = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
         axis.set_title(f"{panel[0]}, p = {panel[1]}\n{seeds} seed{'s' if seeds != '1' else ''}")
         axis.set_xlabel("offline updates")
@@ -114,8 +114,8 @@ def main(args: Args) -> None:
         fail("FILES: must have at least one measurement, have none")
     rows = [list(COLUMNS)]
     for identity in sorted(runs):
-        for update, mean, average in runs[identity].tolist():
-            rows.append([*identity, int(update), mean, average])
+        for update, mean in runs[identity].tolist():
+            rows.append([*identity, int(update), mean])
     write_files({**pictures(draw(runs), args.output), args.output.with_suffix(".csv"): csv_text(rows)})
 
 
