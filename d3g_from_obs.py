@@ -20,8 +20,9 @@ default the data are those of a random policy; `--collect` makes others, `--data
     python d3g_from_obs.py --demonstrator runs/expert/model.pt --randomness 0.5 --collect half.npz
     python d3g_from_obs.py --dataset half.npz
 
-`--standardize --scale-states` trains D3G+, which is ours: in place of s' the networks see the difference s' - s, in
-units of its standard deviation over the data, and in place of s they see s divided by its size over the data.
+`--standardize --scale-states --average 0.9995` trains D3G+, which is ours. In place of s' the networks see the
+difference s' - s, in units of its standard deviation over the data, and in place of s they see s divided by its size
+over the data. A slow average of the proposal's weights acts in place of the proposal.
 """
 
 import copy
@@ -93,6 +94,7 @@ class Args:
     beta: float = 1.0  # weight of the distance between a proposal and its cycle (Eq. 12)
     standardize: bool = False  # tell the networks of s' by s' - s in units of its standard deviation (of D3G+, ours)
     scale_states: bool = False  # besides, tell them of s by s / its root mean square over the data (of D3G+, ours)
+    average: float = 0.0  # act with an average of the proposal that keeps this share of itself at its updates (ours)
 
 
 # Copied from d3g_continuous.MLP
@@ -170,10 +172,11 @@ class D3G(nn.Module):
                                            transition of value q leads from s
     inverse_dynamics  I_omega              s, s' -> [batch, action_dim], learned online
 
-    D3G+, ours and not the paper's, has two options. With `standardize` the networks are told of s' by (s' - s) / sigma,
-    and tau and f give differences in units of sigma [obs_dim], which `set_units` fixes before the first update. With
-    `scale_states` besides they are told of s by s / state_scale, one number, which `set_state_scale` fixes. Without
-    these they are told of s and s' themselves: `encode` gives s', `reach` s + difference, `scale` s.
+    D3G+, ours and not the paper's, has three options. With `standardize` the networks are told of s' by
+    (s' - s) / sigma, and tau and f give differences in units of sigma [obs_dim], which `set_units` fixes before the
+    first update. With `scale_states` besides they are told of s by s / state_scale, one number, which `set_state_scale`
+    fixes. Without these they are told of s and s' themselves: `encode` gives s', `reach` s + difference, `scale` s.
+    With `average` above 0 an exponential moving average of the proposal's weights acts in its place (`propose`).
 
     `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are those of `Args`, with its help.
     """
@@ -192,6 +195,7 @@ class D3G(nn.Module):
         beta: float = 1.0,
         standardize: bool = False,
         scale_states: bool = False,
+        average: float = 0.0,
     ):
         super().__init__()
         self.action_low = action_low
@@ -202,6 +206,7 @@ class D3G(nn.Module):
         self.beta = beta
         self.standardize = standardize
         self.scale_states = scale_states
+        self.average = average
         if standardize:
             self.register_buffer("sigma", torch.ones(obs_dim))
         else:
@@ -219,6 +224,8 @@ class D3G(nn.Module):
 
         self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
         self.proposal_target = copy.deepcopy(self.proposal).requires_grad_(False)
+        if average > 0:
+            self.proposal_average = copy.deepcopy(self.proposal).requires_grad_(False)
         self.online = [*self.critic.parameters(), *self.proposal.parameters()]
         self.targets = [*self.critic_target.parameters(), *self.proposal_target.parameters()]
         self.updates = 0
@@ -296,6 +303,15 @@ class D3G(nn.Module):
                 for target, online in zip(self.targets, self.online, strict=True):
                     target.lerp_(online, self.tau)
 
+            if self.average > 0:
+                self.update_average()
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        """Move the average of the proposal's weights towards them: psi_average <- k psi_average + (1 - k) psi."""
+        for average, online in zip(self.proposal_average.parameters(), self.proposal.parameters(), strict=True):
+            average.lerp_(online, 1 - self.average)
+
     def update_inverse_dynamics(self, batch: tuple[torch.Tensor, ...]) -> None:
         """Eq. 10 on a batch s, a, r, s', terminated from acting: minimise |I(s, s') - a|^2."""
         s, a, _, s_next, _ = batch
@@ -313,12 +329,17 @@ class D3G(nn.Module):
         optimizer.step()
         self.losses[f"{name}_loss"] = loss.detach()
 
+    def propose(self, s: torch.Tensor) -> torch.Tensor:
+        """The p = s + tau(s) that is acted towards, from s as `scale` gives it. Both [batch, obs_dim]."""
+        proposal = self.proposal_average if self.average > 0 else self.proposal
+        return self.reach(s, proposal(s))
+
     @torch.inference_mode()
     def act(self, observation: np.ndarray, noise: np.ndarray | float = 0.0) -> np.ndarray:
         """Eq. 9: I(s, s + tau(s)) + noise for one observation [obs_dim], clipped to the action bounds [action_dim]."""
         bias = self.inverse_dynamics.action_bias
         s = self.scale(torch.as_tensor(observation, dtype=bias.dtype, device=bias.device).unsqueeze(0))
-        p = self.reach(s, self.proposal(s))
+        p = self.propose(s)
         action = self.inverse_dynamics(s, p).squeeze(0).cpu().numpy()
         return np.clip(action + noise, self.action_low, self.action_high).astype(self.action_low.dtype)
 
@@ -328,7 +349,7 @@ class D3G(nn.Module):
         plan = []
         for _ in range(steps):
             told = self.scale(s)
-            c = self.cycle(told, self.reach(told, self.proposal(told)), self.critic_target)
+            c = self.cycle(told, self.propose(told), self.critic_target)
             s = self.decode(s, c)
             plan.append(s)
         return torch.stack(plan)
@@ -398,6 +419,7 @@ def train(args: Args) -> Path:
             beta=args.beta,
             standardize=args.standardize,
             scale_states=args.scale_states,
+            average=args.average,
         ).to(device)
         observations = data.rows[:, :obs_dim]  # the columns: s, no a, r, s', terminated
         if args.standardize:
@@ -577,6 +599,7 @@ def check_args(args: Args) -> None:
     check("exploration_noise", noise_fits, "at least 0 and finite")
     check("beta", 0 <= args.beta < np.inf, "at least 0 and finite")
     check("scale_states", args.standardize or not args.scale_states, "used with --standardize")
+    check("average", 0 <= args.average < 1, "from 0 to below 1")
     check("gamma", 0 <= args.gamma <= 1, "from 0 to 1")
     check("tau", 0 < args.tau <= 1, "above 0 and at most 1")
     check("resume", not args.resume or args.run_dir is not None, "used with --run-dir")

@@ -31,9 +31,9 @@ from drawing import (
     write_files,
 )
 
-PLUS = "D3G --standardize --scale-states"  # D3G+ in Table 1
-COLORS = {"D3G": BLUE, "D3G --standardize": "0.5", PLUS: RED}
-OTHERS = (ORANGE, PINK, GREEN)  # of what else there is, in alphabetical order
+PLUS = "D3G --standardize --scale-states --average 0.9995"  # D3G+ in Table 1
+COLORS = {"D3G": BLUE, "D3G --standardize": "0.6", "D3G --standardize --scale-states": ORANGE, PLUS: RED}
+OTHERS = (PINK, GREEN, "0.2")  # of what else there is, in alphabetical order
 IDENTITY = ("task", "randomness", "algorithm", "seed")
 COLUMNS = (*IDENTITY, "update", "return_mean")
 

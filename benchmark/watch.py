@@ -175,8 +175,15 @@ def make_agent(args: dict, state: dict[str, torch.Tensor], env: gym.Env) -> nn.M
     elif "policy" in networks:
         agent = bco_baseline.BCO(obs_dim, low, high, hidden_sizes=sizes)
     elif "proposal" in networks and "offline_updates" in args:
-        scaled = "state_scale" in state
-        agent = d3g_from_obs.D3G(obs_dim, low, high, hidden_sizes=sizes, standardize=plus, scale_states=scaled)
+        agent = d3g_from_obs.D3G(
+            obs_dim,
+            low,
+            high,
+            hidden_sizes=sizes,
+            standardize=plus,
+            scale_states="state_scale" in state,
+            average=args.get("average", 0.0),
+        )
     elif "proposal" in networks:
         agent = d3g_continuous.D3G(obs_dim, low, high, hidden_sizes=sizes, standardize=plus, cycle=args["cycle"])
     else:

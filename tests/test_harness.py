@@ -98,6 +98,7 @@ def test_table1_prints():
     own += ["--bco", "--policy-updates 5"]
     quarter, random = (f"datasets/a_b_Reacher-v4__random{p}.npz" for p in ("0.25", "1"))
     task = "--env-id a/b:Reacher-v4"
+    plus = "--standardize --scale-states --average 0.9995"
     expert = "--demonstrator runs/experts/a_b_Reacher-v4/model.pt"
     folder = "--run-dir runs/table1/a_b_Reacher-v4"
     assert call("table1.sh", *selection, *own, "--rounds", "3").splitlines() == [
@@ -108,13 +109,13 @@ def test_table1_prints():
         "wait",
         f"python d3g_from_obs.py {task} --dataset {quarter} --seed 2 --rounds 3 --beta 2 "
         f"{folder}__random0.25__d3g__2 --resume",
-        f"python d3g_from_obs.py --standardize --scale-states {task} --dataset {quarter} --seed 2 --rounds 3 --beta 2 "
+        f"python d3g_from_obs.py {plus} {task} --dataset {quarter} --seed 2 --rounds 3 --beta 2 "
         f"{folder}__random0.25__d3g_plus__2 --resume",
         f"python bco_baseline.py {task} --dataset {quarter} --seed 2 --rounds 3 --policy-updates 5 "
         f"{folder}__random0.25__bco__2 --resume",
         f"python d3g_from_obs.py {task} --dataset {random} --seed 2 --rounds 3 --beta 2 "
         f"{folder}__random1__d3g__2 --resume",
-        f"python d3g_from_obs.py --standardize --scale-states {task} --dataset {random} --seed 2 --rounds 3 --beta 2 "
+        f"python d3g_from_obs.py {plus} {task} --dataset {random} --seed 2 --rounds 3 --beta 2 "
         f"{folder}__random1__d3g_plus__2 --resume",
         f"python bco_baseline.py {task} --dataset {random} --seed 2 --rounds 3 --policy-updates 5 "
         f"{folder}__random1__bco__2 --resume",
@@ -187,8 +188,8 @@ FIXED = {  # what a printer sets in its commands, as somebody might type it
     "figure8": "--env-id --seed --run-dir --resume --no-resume --collect --dataset --demonstrator --randomness "
     "--dataset-size --data=--collect --data=--run-dir",
     "table1": "--env-id --seed --run-dir --resume --no-resume --demonstrator --collect --dataset --standardize "
-    "--scale-states --dataset-size --dataset-seed --data=--collect --data=--randomness --d3g=--seed --d3g=--run-dir "
-    "--bco=--no-resume --expert=--run-dir --expert=--env-id --d3g=--dataset --d3g=--dataset-size",
+    "--scale-states --average --dataset-size --dataset-seed --data=--collect --data=--randomness --d3g=--seed "
+    "--d3g=--run-dir --bco=--no-resume --expert=--run-dir --expert=--env-id --d3g=--dataset --d3g=--dataset-size",
 }
 
 

@@ -1,5 +1,5 @@
-"""D3G+ (`--standardize`, offline also `--scale-states`): its updates against NumPy in float64, its units, and what a
-run keeps of them."""
+"""D3G+ (`--standardize`, offline also `--scale-states` and `--average`): its updates against NumPy in float64, its
+units, and what a run keeps of them."""
 
 import custom_envs
 import numpy as np
@@ -14,6 +14,7 @@ OBS, ACT, BATCH = 3, 2, 7
 LOW, HIGH = np.array([-1.0, -0.5]), np.array([2.0, 0.25])
 SIGMA = np.array([0.02, 3.0, 0.4])
 SCALE = 0.3
+AVERAGE = 0.8
 HOW = {"hidden_sizes": (5, 4), "gamma": 0.9, "tau": 0.05, "beta": 0.7, "learning_rate": 1e-3}
 
 
@@ -25,14 +26,17 @@ def float64():
 
 
 def make_agent(script, policy_frequency=2, **more):
-    """An agent with sigma, whose target networks differ from the online ones; and its networks in NumPy."""
+    """An agent with sigma, whose targets and average differ from the online networks; and its networks in NumPy."""
     torch.manual_seed(2)
     agent = script.D3G(OBS, LOW, HIGH, **HOW, policy_frequency=policy_frequency, standardize=True, **more)
     agent.sigma.copy_(torch.tensor(SIGMA))
     if more.get("scale_states"):
         agent.state_scale.fill_(SCALE)
+    others = list(agent.targets)
+    if "average" in more:
+        others += agent.proposal_average.parameters()
     with torch.no_grad():
-        for parameter in agent.targets:
+        for parameter in others:
             parameter += 0.3 * torch.randn_like(parameter)
     nets = {}
     for name, network in agent.named_children():
@@ -108,10 +112,11 @@ def expected_update(nets, batch, delayed):
     return y, losses
 
 
-def expected_offline_update(nets, batch, delayed, scale_states=False):
+def expected_offline_update(nets, batch, delayed, scale_states=False, average=0.0):
     """Section 7 offline: f takes q = Q(s, p), p a difference in units of sigma; returns y and the losses.
 
-    With scale_states every network takes s / scale in place of s, the differences being as they are."""
+    With scale_states every network takes s / scale in place of s, the differences being as they are. The average takes
+    no part; it moves towards the proposal after it."""
     s, _, r, s_next, d = batch
     delta = (s_next - s) / SIGMA
     if scale_states:
@@ -135,6 +140,10 @@ def expected_offline_update(nets, batch, delayed, scale_states=False):
         d_p = nets["critic.0"].backward(d_q)[1][:, OBS:] - pull
         nets["proposal"].adam(nets["proposal"].backward(d_p)[0], HOW["learning_rate"])
         move_targets(nets)
+        if average > 0:
+            slow = nets["proposal_average"]
+            pairs = zip(slow.parameters, nets["proposal"].parameters, strict=True)
+            slow.parameters = [average * x + (1 - average) * online for x, online in pairs]
     return y, losses
 
 
@@ -150,8 +159,9 @@ def assert_equal_networks(agent, nets):
         (d3g_continuous, expected_update, {}),
         (d3g_from_obs, expected_offline_update, {}),
         (d3g_from_obs, expected_offline_update, {"scale_states": True}),
+        (d3g_from_obs, expected_offline_update, {"average": AVERAGE}),
     ],
-    ids=["d3g_continuous", "d3g_from_obs", "d3g_from_obs-scale"],
+    ids=["d3g_continuous", "d3g_from_obs", "d3g_from_obs-scale", "d3g_from_obs-average"],
 )
 @pytest.mark.parametrize("policy_frequency", [1, 2])
 def test_update_equals_hand_derived(script, expected, more, policy_frequency, float64, monkeypatch):
@@ -193,23 +203,31 @@ def test_inverse_dynamics_of_the_online_rounds(scale_states, float64):
 
 
 @pytest.mark.parametrize(
-    ("script", "more"), [(d3g_continuous, {}), (d3g_from_obs, {}), (d3g_from_obs, {"scale_states": True})]
+    ("script", "more"),
+    [
+        (d3g_continuous, {}),
+        (d3g_from_obs, {}),
+        (d3g_from_obs, {"scale_states": True}),
+        (d3g_from_obs, {"average": AVERAGE}),
+    ],
 )
 def test_acting_and_imagining(script, more, float64):
-    """a = I(s, tau(s)); an imagined state is s + sigma f(s, Q_1'(s, tau(s))); scaled states are told as such."""
+    """a = I(s, tau(s)); an imagined state is s + sigma f(s, Q_1'(s, tau(s))); scaled states are told as such, and an
+    average of tau acts in its place."""
     agent, nets = make_agent(script, **more)
+    proposal = nets["proposal_average" if "average" in more else "proposal"]
 
     def told(s):
-        return s / SCALE if more else s
+        return s / SCALE if "scale_states" in more else s
 
     s = np.array([[0.3, -1.2, 0.8]])
-    p = nets["proposal"].forward(told(s))
+    p = proposal.forward(told(s))
     action = scaled_tanh(nets["inverse_dynamics"].forward(told(s), p))[0]
     np.testing.assert_allclose(agent.act(s[0]), action, rtol=1e-12)
     if script is d3g_from_obs:
         plan = agent.imagine(torch.tensor(s), steps=3).numpy()
         for k in range(3):
-            q = nets["critic_target.0"].forward(told(s), nets["proposal"].forward(told(s)))
+            q = nets["critic_target.0"].forward(told(s), proposal.forward(told(s)))
             s = s + SIGMA * nets["forward_dynamics"].forward(told(s), q)
             np.testing.assert_allclose(plan[k], s, rtol=1e-10)
 
@@ -219,6 +237,7 @@ def test_the_papers_agent_has_no_sigma(float64):
     for script in (d3g_continuous, d3g_from_obs):
         agent = script.D3G(OBS, LOW, HIGH, **HOW)
         assert not {"sigma", "state_scale"} & agent.state_dict().keys()
+        assert not hasattr(agent, "proposal_average")
         s, _, _, s_next, _ = (torch.tensor(x) for x in next(batches(1)))
         assert agent.encode(s, s_next) is s_next
         if script is d3g_from_obs:

@@ -39,7 +39,7 @@ RUNS = {  # by name: the script, its arguments, and its agent
     "d3g_from_obs": (d3g_from_obs, {"offline_updates": 50, **ROUNDS}, "D3G"),
     "d3g_from_obs_plus": (
         d3g_from_obs,
-        {"offline_updates": 50, "standardize": True, "scale_states": True, **ROUNDS},
+        {"offline_updates": 50, "standardize": True, "scale_states": True, "average": 0.9, **ROUNDS},
         "D3G",
     ),
     "bco": (bco_baseline, {"policy_updates": 20, **ROUNDS}, "BCO"),
@@ -90,7 +90,9 @@ def load(run_dir, name):
     """A run's agent and task, made with its arguments."""
     script, how, agent_class = RUNS[name]
     env = script.make_env(TASK_ID)
-    hyperparameters = {key: how[key] for key in ("hidden_sizes", "cycle", "standardize", "scale_states") if key in how}
+    hyperparameters = {
+        key: how[key] for key in ("hidden_sizes", "cycle", "standardize", "scale_states", "average") if key in how
+    }
     if name == "ddpg":
         hyperparameters = {"hidden_sizes": (8, 8), "num_critics": 1}
     agent = getattr(script, agent_class)(11, env.action_space.low, env.action_space.high, **hyperparameters)
