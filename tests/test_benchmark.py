@@ -759,12 +759,12 @@ NEEDED = {
     "figure7": "args versions args.env_id args.seed args.total_timesteps args.eval_frequency args.cycle",
     "table1": "args versions data data.about data.about.env_id data.about.randomness data.about.score "
     "data.about.mean_return args.env_id args.seed args.rounds args.steps_per_round args.offline_updates "
-    "args.inverse_updates args.scale_states args.average",
+    "args.inverse_updates args.standardize args.scale_states args.average",
 }
 LOOKED_AT = {
     "figure6": "versions.torch versions.numpy args.env_id args.variants",
     "figure7": "versions.torch versions.numpy args.tau args.hidden_sizes args.standardize",
-    "table1": "versions.torch versions.numpy args.tau args.standardize data.sha256",
+    "table1": "versions.torch versions.numpy args.tau data.sha256",
 }
 
 
