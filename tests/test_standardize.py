@@ -372,33 +372,63 @@ def test_resume_in_the_middle(step, tmp_path, monkeypatch):
     assert [row.rsplit(",", 1)[0] for row in rows[0]] == [row.rsplit(",", 1)[0] for row in rows[1]]
 
 
-def test_the_data_sets_sigma_serves_both_phases(tmp_path, capsys):
-    """d3g_from_obs.py: sigma is that of all the data, from the first update to model.pt, and so is the scale of s."""
+@pytest.fixture
+def offline(tmp_path):
+    """Trains d3g_from_obs.py with all of D3G+ on data of two components, the second constant."""
     rng = np.random.default_rng(1)
     s = rng.normal(size=(300, 2))
-    s[:, 1] = 0.25  # a constant component counts too
+    s[:, 1] = 0.25
     s_next = s + rng.normal(size=s.shape) * [0.5, 0.01]
     names = ("observations", "next_observations", "rewards", "terminations")
-    np.savez(tmp_path / "data.npz", **dict(zip(names, (s, s_next, np.zeros(300), np.zeros(300)), strict=True)))
-    args = d3g_from_obs.Args(
-        env_id="custom_envs:Walk-v0",
-        dataset=str(tmp_path / "data.npz"),
-        run_dir=str(tmp_path / "run"),
-        offline_updates=5,
-        rounds=2,
-        steps_per_round=10,
-        inverse_updates=3,
-        eval_episodes=1,
-        hidden_sizes=(8, 8),
-        batch_size=4,
-        standardize=True,
-        scale_states=True,
-    )
-    d3g_from_obs.train(args)
-    model = torch.load(tmp_path / "run" / "model.pt", weights_only=True)
+    data = tmp_path / "data.npz"
+    np.savez(data, **dict(zip(names, (s, s_next, np.zeros(300), np.zeros(300)), strict=True)))
+    plus = {"standardize": True, "scale_states": True, "average": AVERAGE}
+    small = {"rounds": 2, "steps_per_round": 10, "inverse_updates": 3, "eval_episodes": 1}
+    small |= {"hidden_sizes": (8, 8), "batch_size": 4, "offline_updates": 8, "checkpoint_frequency": 3}
+
+    def train(name, resume=False):
+        how = {"env_id": "custom_envs:Walk-v0", "dataset": str(data), "run_dir": str(tmp_path / name)}
+        d3g_from_obs.train(d3g_from_obs.Args(**how, **plus, **small, resume=resume))
+        return torch.load(tmp_path / name / "model.pt", weights_only=True)
+
+    return train, s, s_next
+
+
+def test_the_data_sets_sigma_serves_both_phases(offline):
+    """d3g_from_obs.py: sigma is that of all the data, from the first update to model.pt, and so is the scale of s."""
+    train, s, s_next = offline
+    model = train("run")
     expected = np.std(s_next.astype(np.float32).astype(np.float64) - s.astype(np.float32), axis=0)
     np.testing.assert_allclose(model["sigma"].numpy(), expected, rtol=1e-6)
     assert model["state_scale"].item() == pytest.approx(np.sqrt(((s[:, 0] ** 2).mean() + 0.25**2) / 2), rel=1e-6)
+
+
+@pytest.mark.parametrize("updates", [3, 8])
+def test_resume_offline_and_online(updates, offline, tmp_path, monkeypatch):
+    """Stopped at a checkpoint of either phase, a run ends with the same networks, its average among them."""
+    train, _, _ = offline
+    whole = train("whole")
+    save = d3g_from_obs.save
+
+    def killed(contents, file):
+        save(contents, file)
+        if isinstance(contents, dict) and contents.get("updates") == updates:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(d3g_from_obs, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train("run")
+    checkpoint = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    assert checkpoint["updates"] == updates
+    model = train("run", resume=True)
+    networks = [name for name, value in whole.items() if isinstance(value, dict) and name != "args"]
+    assert "proposal_average" in networks
+    for name in networks:
+        for key, value in whole[name].items():
+            assert torch.equal(value, model[name][key]), f"{name}.{key}"
+    moved = [torch.equal(x, model["proposal"][key]) for key, x in model["proposal_average"].items()]
+    assert not any(moved), "the average is not the proposal itself"
 
 
 @pytest.mark.parametrize("learning_starts", [0, 1])
