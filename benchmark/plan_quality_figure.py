@@ -72,7 +72,7 @@ def read(file: Path) -> dict[tuple[str, ...], np.ndarray]:
 def draw(runs: dict[tuple[str, ...], np.ndarray]) -> plt.Figure:
     """Draw one panel per task and randomness, one curve per algorithm where all of its seeds were measured."""
     panels = sorted({identity[:2] for identity in runs})
-    size = (WIDTH if len(panels) > 1 else WIDTH * 0.6, 2.6)
+    size = (WIDTH if len(panels) > 1 else WIDTH * 0.6, 2.8)
     others = sorted({algorithm for _, _, algorithm, _ in runs} - COLORS.keys())
     if len(others) > len(OTHERS):
         fail(f"FILES: must have at most {len(OTHERS)} further algorithms, have {', '.join(others)}")
@@ -80,6 +80,9 @@ def draw(runs: dict[tuple[str, ...], np.ndarray]) -> plt.Figure:
     figure, axes = plt.subplots(
         1, len(panels), figsize=size, squeeze=False, sharex=True, sharey=True, layout="constrained"
     )
+    one_task = len({task for task, _ in panels}) == 1
+    if one_task:
+        figure.suptitle(panels[0][0])
     for axis, panel in zip(axes.flat, panels, strict=True):
         counts = []
         for algorithm, color in colors.items():
@@ -94,11 +97,13 @@ def draw(runs: dict[tuple[str, ...], np.ndarray]) -> plt.Figure:
             label = "D3G\u207a" if algorithm == PLUS else algorithm
             draw_curve(axis, np.array(updates), np.stack(returns), label, color)
         seeds = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
-        axis.set_title(f"{panel[0]}, p = {panel[1]}\n{seeds} seed{'s' if seeds != '1' else ''}")
+        task = [] if one_task else [panel[0]]
+        title = [*task, f"p = {panel[1].removesuffix('.0')}", f"{seeds} seed{'s' if seeds != '1' else ''}"]
+        axis.set_title("\n".join(title))
         axis.set_xlabel("offline updates")
         thousands(axis.xaxis)
         axis.grid(alpha=0.3)
-    axes[0, 0].set_ylabel("return, exact inverse dynamics")
+    axes[0, 0].set_ylabel("return, exact\ninverse dynamics")
     draw_legend(figure)
     return figure
 

@@ -234,7 +234,7 @@ def test_the_numbers_of_table_1_are_its_own():
     ):
         randomness, data, data_paper, bco, bco_paper, d3g, d3g_paper = row.split(" | ")
         cells[int(randomness)] = [x.split(" (")[0] for x in (data, data_paper, bco, bco_paper, d3g, d3g_paper)]
-    rows = re.findall(r"^\| (0|0\.5|1) \| (.*) \|$", RESULTS, re.M)
+    rows = [row for row in re.findall(r"^\| (0|0\.5|1) \| (.*) \|$", RESULTS, re.M) if "1000 each" not in row[1]]
     assert len(rows) == 3
     for randomness, row in rows:
         written = [x.split(" (")[0] for x in row.split(" | ")]
@@ -250,31 +250,56 @@ def test_what_is_said_of_plans_is_in_the_file():
             now.setdefault(run, {})[int(row["update"])] = float(row["return_mean"])
 
     def first_at_1000(*run):
-        """The first update from which on a run is at 1000 at every look."""
-        below = [update for update, value in now[run].items() if value < 1000]
-        return max(below, default=0) + 5000
+        """The first look from which on a run is at 1000 at every look."""
+        looks = sorted(now[run])
+        below = [k for k, look in enumerate(looks) if now[run][look] < 1000]
+        return looks[max(below, default=-1) + 1]
 
     def last(*run):
         return max(now[run])
 
-    alone, both = "--standardize", "--standardize --scale-states"
+    alone, scaled = "--standardize", "--standardize --scale-states"
+    plus = f"{scaled} --average 0.9995"
+    seeds = {run for run in now if run[1] == plus}
+    assert {(p, seed) for p, _, seed in seeds} == {(p, 1) for p in (0, 0.5, 0.75, 1)}
+    assert {last(*run) for run in seeds} == {100_000}
+    full, most, half, none = (f"{first_at_1000(p, plus, 1):,}" for p in (1, 0.75, 0.5, 0))
+    assert in_text(f"at 1000 from {full} updates at p = 1, {most} at 0.75, {half} at 0.5 and {none} at 0, to the end")
+
+    fallen = {}
+    for p in (0, 0.5, 0.75, 1):
+        stood = now[p, scaled, 1]
+        assert stood.keys() == now[p, plus, 1].keys()
+        stands = [look for look, value in stood.items() if value == 1000]
+        fallen |= {(p, look): value for look, value in stood.items() if look > min(stands) and value < 1000}
+    assert fallen.keys() == {(1, 100_000)}
+    assert in_text(f"the last at p = 1, where the pole falls after {fallen[1, 100_000]:.0f} steps")
+
     assert last(1, alone, 1) == last(1, alone, 2) == 80_000
     one, two = (first_at_1000(1, alone, seed) for seed in (1, 2))
-    assert in_text(f"at every look from {one:,} and {two:,} updates to 80,000, where the runs end")
-    assert in_text(f"with `--scale-states`, seed 1, from {first_at_1000(1, both, 1):,} to {last(1, both, 1):,}")
-
+    assert in_text(f"seeds 1 and 2, from {one:,} and {two:,} updates to 80,000, where the runs end")
     half = now[0.5, alone, 1]
     stands = [update for update, value in half.items() if value == 1000]
     (lost,) = (update for update in half if update > min(stands) and half[update] < 1000)
     assert in_text(f"stands at 1000 from {min(stands):,} to {last(0.5, alone, 1):,}, where the run ends")
     assert in_text(f"one look ({half[lost]:.0f} at {lost:,})")
-    assert in_text(f"at 1000 from {first_at_1000(0.5, both, 1):,} to {last(0.5, both, 1):,}. The paper's D3G")
-    assert first_at_1000(0.5, "", 1) == 15_000
-    assert last(0.5, "", 1) == 25_000
+    assert in_text(f"stands at 1000 from {first_at_1000(0.5, '', 1):,} to {last(0.5, '', 1):,}, where the run ends")
 
-    assert last(0, both, 1) == last(0, both, 2) == 25_000
-    one, two = (first_at_1000(0, both, seed) for seed in (1, 2))
-    assert in_text(f"seeds 1 and 2, 1000 from {one:,} and {two:,} updates to 25,000, where the runs end")
+
+def test_what_is_said_of_d3g_plus_from_observations_is_in_its_evaluations():
+    returns, scores = {}, {}
+    with open(ROOT / "benchmark/results/table1_d3g_plus_evaluations.csv", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            returns.setdefault((row["algorithm"], float(row["randomness"])), []).append(float(row["return_mean"]))
+    with open(ROOT / "benchmark/results/table1_d3g_plus.csv", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            scores[float(row["randomness"])] = float(row["data_score"])
+            assert row["seeds"] == "1"
+    rows = re.findall(r"^\| (0|0\.\d+|1) \| ([\d.]+) \| ([\d.]+) \| 1000 each \| .* \|$", RESULTS, re.M)
+    assert {float(p) for p, _, _ in rows} == {p for algorithm, p in returns if algorithm == "D3G\u207a"}
+    for p, data, first in rows:
+        assert float(data) == scores[float(p)]
+        assert returns["D3G\u207a", float(p)] == [float(first), *[1000.0] * 9]
 
 
 def test_what_is_said_of_d3g_plus_is_in_its_evaluations():
