@@ -264,7 +264,9 @@ def test_what_is_said_of_plans_is_in_the_file():
     assert {(p, seed) for p, _, seed in seeds} == {(p, 1) for p in (0, 0.25, 0.5, 0.75, 1)}
     assert {last(*run) for run in seeds} == {100_000}
     full, most, half, some, none = (f"{first_at_1000(p, plus, 1):,}" for p in (1, 0.75, 0.5, 0.25, 0))
-    assert in_text(f"at 1000 from {full} updates at p = 1, {most} at 0.75, {half} at 0.5, {some} at 0.25 and {none} at 0")
+    assert in_text(
+        f"at 1000 from {full} updates at p = 1, {most} at 0.75, {half} at 0.5, {some} at 0.25 and {none} at 0"
+    )
 
     fallen = {}
     for p in (0, 0.25, 0.5, 0.75, 1):
