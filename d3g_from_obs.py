@@ -303,14 +303,12 @@ class D3G(nn.Module):
                 for target, online in zip(self.targets, self.online, strict=True):
                     target.lerp_(online, self.tau)
 
+            # Ours, the proposal that acts (k is self.average): psi_average <- k psi_average + (1 - k) psi
             if self.average > 0:
-                self.update_average()
-
-    @torch.no_grad()
-    def update_average(self) -> None:
-        """Move the average of the proposal's weights towards them: psi_average <- k psi_average + (1 - k) psi."""
-        for average, online in zip(self.proposal_average.parameters(), self.proposal.parameters(), strict=True):
-            average.lerp_(online, 1 - self.average)
+                with torch.no_grad():
+                    averages = self.proposal_average.parameters()
+                    for average, online in zip(averages, self.proposal.parameters(), strict=True):
+                        average.lerp_(online, 1 - self.average)
 
     def update_inverse_dynamics(self, batch: tuple[torch.Tensor, ...]) -> None:
         """Eq. 10 on a batch s, a, r, s', terminated from acting: minimise |I(s, s') - a|^2."""
