@@ -146,7 +146,7 @@ def read_runs(run_dirs: tuple[Path, ...], file: Path | None, identify: Identify,
         other = of_file.get(tuple(run.identity.values()))
         if other is None:
             runs.append(run)
-        elif run.info != other.info or not np.array_equal(run.curve, other.curve):
+        elif without_folders(run.info) != without_folders(other.info) or not np.array_equal(run.curve, other.curve):
             fail(f"{run_dir}: must be the same run as {other.name} with its task, algorithm and seed, but differs")
     return sorted(runs, key=by_task)
 
@@ -167,11 +167,19 @@ def evaluations_text(runs: list[Run], header: str) -> str:
     return csv_text(rows)
 
 
+def without_folders(info: dict) -> dict:
+    """What args.json says, of the preloaded libraries their names alone: their folders are of one machine."""
+    preloaded = info.get("ld_preload")
+    if type(preloaded) is not str:
+        return info
+    return info | {"ld_preload": ":".join(Path(library).name for library in preloaded.split(":"))}
+
+
 def runs_text(runs: list[Run]) -> str:
     """The text of X_runs.json, a line per run."""
     lines = []
     for run in runs:
-        lines.append(json.dumps(run.identity | {"evaluations": len(run.curve), "info": run.info}))
+        lines.append(json.dumps(run.identity | {"evaluations": len(run.curve), "info": without_folders(run.info)}))
     return "[\n" + ",\n".join(lines) + "\n]\n"
 
 

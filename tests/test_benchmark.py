@@ -520,6 +520,19 @@ def test_table1_has_a_column_of_standardised_differences_where_there_are_such_ru
     assert rows[1].endswith("| 8.0 ± 0.0 (8.0; 1) | -9.7 ± 0.8 |  | -6.4 ± 0.7 |  |")
 
 
+def test_published_runs_name_preloaded_libraries_without_their_folders(tmp_path):
+    """And a run whose folder has the whole paths is the same run as the published one."""
+    run = write_round(tmp_path, 1, [5, 90], **D3G)
+    info = json.loads((run / "args.json").read_text()) | {"ld_preload": "/home/x/.cache/a.so:/lib/b.so.4"}
+    (run / "args.json").write_text(json.dumps(info))
+    table1.main(table1.Args((run,), output=tmp_path / "out.md"))
+    (published,) = json.loads((tmp_path / "out_runs.json").read_text())
+    assert published["info"] == info | {"ld_preload": "a.so:b.so.4"}
+    again = table1.Args((run,), evaluations=tmp_path / "out_evaluations.csv", output=tmp_path / "again.md")
+    table1.main(again)
+    assert (tmp_path / "again_runs.json").read_text() == (tmp_path / "out_runs.json").read_text()
+
+
 def test_table1_has_the_papers_numbers():
     """Some of its Table 1, typed again from the paper."""
     assert len(table1.PAPER) == 10
