@@ -960,7 +960,7 @@ def test_a_plan_counts_until_it_first_leaves_the_data(tmp_path, monkeypatch, cap
 SMALL = ["--env-id", "InvertedPendulum-v4", "--hidden-sizes", "16", "16", "--batch-size", "32", "--rounds", "4"]
 SMALL += ["--steps-per-round", "60", "--inverse-updates", "40", "--eval-episodes", "2"]
 PARTICULAR = {
-    "d3g_from_obs": ["--offline-updates", "900", "--eval-frequency", "100", "--checkpoint-frequency", "200"],
+    "d3g_from_obs": ["--offline-updates", "400", "--eval-frequency", "100", "--checkpoint-frequency", "100"],
     "bco_baseline": ["--policy-updates", "150"],
 }
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL")}
@@ -1112,7 +1112,7 @@ def test_run_folder_field_by_field(script, dataset, reference):
     assert (model["obs_dim"], model["action_dim"], model["action_low"], model["action_high"]) == (4, 1, [-3], [3])
 
     tags = scalars(run_dir)
-    offline = 900 if script == "d3g_from_obs" else 0  # one axis: offline updates, then online steps after them
+    offline = 400 if script == "d3g_from_obs" else 0  # one axis: offline updates, then online steps after them
     assert [step for step, _ in tags["eval/return_mean"]] == [offline + k for k in (0, 60, 120, 180)]
     assert [step for step, _ in tags["losses/inverse_dynamics_loss"]] == [offline + k for k in (60, 120, 180, 240)]
     ends, lengths = np.array(tags["charts/episodic_length"]).T
@@ -1121,9 +1121,9 @@ def test_run_folder_field_by_field(script, dataset, reference):
     assert ends[-1] <= offline + 240
     if script == "d3g_from_obs":
         for tag in ("critic_loss", "forward_dynamics_loss", "proposal_loss", "qf1_values"):
-            assert [step for step, _ in tags[f"losses/{tag}"]] == list(range(100, 901, 100))
+            assert [step for step, _ in tags[f"losses/{tag}"]] == list(range(100, 401, 100))
         steps, plans = np.array(tags["plan/steps_inside_data"]).T
-        assert steps.tolist() == list(range(100, 901, 100))
+        assert steps.tolist() == list(range(100, 401, 100))
         assert (plans >= 0).all()
         assert (plans <= 200).all()
         assert len(set(plans)) > 1
@@ -1186,12 +1186,10 @@ def wait_for(condition, process):
 
 
 @in_background(
-    ("d3g_from_obs", "offline", signal.SIGKILL),
     ("d3g_from_obs", "offline", signal.SIGTERM),
     ("d3g_from_obs", "online", signal.SIGKILL),
     ("d3g_from_obs", "online", signal.SIGINT),
     ("bco_baseline", "online", signal.SIGKILL),
-    ("bco_baseline", "online", signal.SIGTERM),
 )
 def interrupted_runs_end_as_if_never_interrupted(script, when, signum, dataset, reference, tmp_path):
     run_dir = tmp_path / "run"
@@ -1207,7 +1205,7 @@ def interrupted_runs_end_as_if_never_interrupted(script, when, signum, dataset, 
     assert "Traceback" not in err
     checkpoint = torch.load(run_dir / "checkpoint.pt", weights_only=True)
     if script == "d3g_from_obs":
-        assert (checkpoint["updates"] < 900) == (when == "offline")
+        assert (checkpoint["updates"] < 400) == (when == "offline")
     if signum != signal.SIGKILL:
         where = f"step {checkpoint['progress']['step']} after {checkpoint['updates']} updates"
         assert out.splitlines()[-1] == f"stopped at {where}; --resume --run-dir {run_dir} continues"
