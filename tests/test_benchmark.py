@@ -426,13 +426,10 @@ def test_nothing_is_written_where_one_output_cannot_be(tmp_path, capsys):
     assert contents(tmp_path) == before
 
 
-def test_figure7_refuses_what_is_not_a_run(tmp_path):
-    command = [sys.executable, ROOT / "benchmark" / "figure7.py", tmp_path]
-    child = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert child.returncode == 2
-    assert child.stderr.startswith(f"error: {tmp_path}: must be the folder of a run: ")
-    assert child.stderr.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
+def test_figure7_refuses_what_is_not_a_run(tmp_path, capsys):
+    status, said, wrote = outcome_of(figure7, figure7.Args((tmp_path,)), tmp_path, capsys)
+    assert said.startswith(f"error: {tmp_path}: must be the folder of a run: ")
+    assert (status, said.count("\n"), wrote) == (2, 1, [])
 
 
 # -------------------------------------------------------------------------------------------------------- Table 1
@@ -577,15 +574,18 @@ def test_table1_refuses(change, error, tmp_path, capsys):
     assert not list(tmp_path.glob("out*"))
 
 
-def test_table1_refuses_what_is_not_a_run(tmp_path):
-    command = [sys.executable, ROOT / "benchmark" / "table1.py", tmp_path]
-    child = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert child.returncode == 2
-    assert child.stderr.startswith(f"error: {tmp_path}: must be the folder of a run: ")
+def test_table1_refuses_what_is_not_a_run(tmp_path, capsys):
+    made = tmp_path / "made"
+    made.mkdir()
+    status, said, wrote = outcome_of(table1, table1.Args((made,)), made, capsys)
+    assert said.startswith(f"error: {made}: must be the folder of a run: ")
+    assert (status, said.count("\n"), wrote) == (2, 1, [])
     run = write_run(tmp_path / "1", [1, 2], algorithm="td3")
-    child = subprocess.run([*command[:-1], run], capture_output=True, text=True, cwd=tmp_path)
-    said = f"error: {run}: must be the folder of a run: must be of d3g_from_obs.py or bco_baseline.py, is of x\n"
-    assert child.stderr == said
+    status, said, wrote = outcome_of(table1, table1.Args((run,), output=made / "table1.md"), made, capsys)
+    assert (
+        said == f"error: {run}: must be the folder of a run: must be of d3g_from_obs.py or bco_baseline.py, is of x\n"
+    )
+    assert (status, wrote) == (2, [])
 
 
 # ----------------------------------------------------------------------------------------- Runs of an earlier call
@@ -1135,13 +1135,10 @@ def test_figure8_refuses_damaged_models(tmp_path, monkeypatch, capsys):
     assert {what: said for what, said in wrong.items() if said} == {}
 
 
-def test_figure8_refuses_what_is_not_a_run(tmp_path):
-    command = [sys.executable, ROOT / "benchmark" / "figure8.py", tmp_path]
-    child = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert child.returncode == 2
-    assert child.stderr.startswith(f"error: {tmp_path}: must be the folder of a complete run of d3g_from_obs.py: ")
-    assert child.stderr.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
+def test_figure8_refuses_what_is_not_a_run(tmp_path, capsys):
+    status, said, wrote = outcome_of(figure8, figure8.Args(tmp_path), tmp_path, capsys)
+    assert said.startswith(f"error: {tmp_path}: must be the folder of a complete run of d3g_from_obs.py: ")
+    assert (status, said.count("\n"), wrote) == (2, 1, [])
 
 
 def test_figure8s_arguments(tmp_path, capsys):
