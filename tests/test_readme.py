@@ -234,7 +234,7 @@ def test_the_numbers_of_table_1_are_its_own():
     ):
         randomness, data, data_paper, bco, bco_paper, d3g, d3g_paper = row.split(" | ")
         cells[int(randomness)] = [x.split(" (")[0] for x in (data, data_paper, bco, bco_paper, d3g, d3g_paper)]
-    rows = [row for row in re.findall(r"^\| (0|0\.5|1) \| (.*) \|$", RESULTS, re.M) if "1000 each" not in row[1]]
+    rows = [row for row in re.findall(r"^\| (0|0\.5|1) \| (.*) \|$", RESULTS, re.M) if "then 1000" not in row[1]]
     assert len(rows) == 3
     for randomness, row in rows:
         written = [x.split(" (")[0] for x in row.split(" | ")]
@@ -255,18 +255,25 @@ def test_what_is_said_of_plans_is_in_the_file():
         below = [k for k, look in enumerate(looks) if now[run][look] < 1000]
         return looks[max(below, default=-1) + 1]
 
+    def stood(run):
+        """The looks at which a run is at 1000."""
+        return [look for look, value in now[run].items() if value == 1000]
+
     def last(*run):
         return max(now[run])
 
     alone, scaled = "--standardize", "--standardize --scale-states"
     plus = f"{scaled} --average 0.9995"
-    seeds = {run for run in now if run[1] == plus}
-    assert {(p, seed) for p, _, seed in seeds} == {(p, 1) for p in (0, 0.25, 0.5, 0.75, 1)}
-    assert {last(*run) for run in seeds} == {100_000}
-    full, most, half, some, none = (f"{first_at_1000(p, plus, 1):,}" for p in (1, 0.75, 0.5, 0.25, 0))
-    assert in_text(
-        f"at 1000 from {full} updates at p = 1, {most} at 0.75, {half} at 0.5, {some} at 0.25 and {none} at 0"
-    )
+    runs = {run for run in now if run[1] == plus}
+    assert {last(*run) for run in runs} == {100_000}
+    rows = re.findall(r"^\| p = (\S+) \| (.*) \|$", RESULTS, re.M)
+    said = {(float(p), plus, k): cell for p, row in rows for k, cell in enumerate(row.split(" | "), 1) if cell.strip()}
+    assert said == {run: f"{first_at_1000(*run):,}" for run in runs}
+    lapses = {run: [look for look in now[run] if min(stood(run)) < look and now[run][look] < 1000] for run in runs}
+    assert lapses == {run: [50_000] if run == (0.5, plus, 2) else [] for run in runs}
+    assert in_text(f"at p = 0.5 seed 2 stands from {min(stood((0.5, plus, 2))):,} on but for one look")
+    assert in_text("but for one lapse in {} runs".format({8: "eight"}[len(runs)]), README)
+    assert in_text(f"at 50,000 the pole falls after {now[0.5, plus, 2][50_000]:.0f} steps")
 
     fallen = {}
     for p in (0, 0.25, 0.5, 0.75, 1):
@@ -292,16 +299,18 @@ def test_what_is_said_of_d3g_plus_from_observations_is_in_its_evaluations():
     returns, scores = {}, {}
     with open(ROOT / "benchmark/results/table1_d3g_plus_evaluations.csv", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            returns.setdefault((row["algorithm"], float(row["randomness"])), []).append(float(row["return_mean"]))
+            run = (row["algorithm"], float(row["randomness"]), int(row["seed"]))
+            returns.setdefault(run, []).append(float(row["return_mean"]))
     with open(ROOT / "benchmark/results/table1_d3g_plus.csv", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             scores[float(row["randomness"])] = float(row["data_score"])
-            assert row["seeds"] == "1"
-    rows = re.findall(r"^\| (0|0\.\d+|1) \| ([\d.]+) \| ([\d.]+) \| 1000 each \| .* \|$", RESULTS, re.M)
-    assert {float(p) for p, _, _ in rows} == {p for algorithm, p in returns if algorithm == "D3G\u207a"}
-    for p, data, first in rows:
+    pattern = r"^\| (0|0\.\d+|1) \| ([\d.]+) \| (\d) \| ([\d., ]+), then 1000 to the end \|"
+    said = {}
+    for p, data, seed, first in re.findall(pattern, RESULTS, re.M):
         assert float(data) == scores[float(p)]
-        assert returns["D3G\u207a", float(p)] == [float(first), *[1000.0] * 9]
+        evaluations = [float(x) for x in first.split(", ")]
+        said["D3G\u207a", float(p), int(seed)] = evaluations + [1000.0] * (10 - len(evaluations))
+    assert said == {run: evaluations for run, evaluations in returns.items() if run[0] == "D3G\u207a"}
 
 
 def test_what_is_said_of_d3g_plus_is_in_its_evaluations():
