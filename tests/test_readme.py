@@ -293,6 +293,8 @@ def test_what_is_said_of_plans_is_in_the_file():
     assert in_text(f"stands at 1000 from {min(stands):,} to {last(0.5, alone, 1):,}, where the run ends")
     assert in_text(f"one look ({half[lost]:.0f} at {lost:,})")
     assert in_text(f"stands at 1000 from {first_at_1000(0.5, '', 1):,} to {last(0.5, '', 1):,}, where the run ends")
+    falls = now[1, "", 1].values()
+    assert in_text(f"it never stands: the pole falls after {min(falls):.0f} to {max(falls):.0f} steps")
 
 
 def test_what_is_said_of_d3g_plus_from_observations_is_in_its_evaluations():
@@ -311,6 +313,8 @@ def test_what_is_said_of_d3g_plus_from_observations_is_in_its_evaluations():
         evaluations = [float(x) for x in first.split(", ")]
         said["D3G\u207a", float(p), int(seed)] = evaluations + [1000.0] * (10 - len(evaluations))
     assert said == {run: evaluations for run, evaluations in returns.items() if run[0] == "D3G\u207a"}
+    d3g = returns["D3G", 1, 1]
+    assert in_text(f"the evaluations of the run's ten rounds are {min(d3g)} to {max(d3g)}")
 
 
 def test_what_is_said_of_d3g_plus_is_in_its_evaluations():
