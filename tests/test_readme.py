@@ -302,19 +302,26 @@ def test_what_is_said_of_d3g_plus_from_observations_is_in_its_evaluations():
     with open(ROOT / "benchmark/results/table1_d3g_plus_evaluations.csv", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             run = (row["algorithm"], float(row["randomness"]), int(row["seed"]))
-            returns.setdefault(run, []).append(float(row["return_mean"]))
+            task = returns.setdefault(row["task"], {})
+            task.setdefault(run, []).append(float(row["return_mean"]))
     with open(ROOT / "benchmark/results/table1_d3g_plus.csv", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            scores[float(row["randomness"])] = float(row["data_score"])
+            scores[row["task"], float(row["randomness"])] = float(row["data_score"])
     pattern = r"^\| (0|0\.\d+|1) \| ([\d.]+) \| (\d) \| ([\d., ]+), then 1000 to the end \|"
     said = {}
     for p, data, seed, first in re.findall(pattern, RESULTS, re.M):
-        assert float(data) == scores[float(p)]
+        assert float(data) == scores["InvertedPendulum-v4", float(p)]
         evaluations = [float(x) for x in first.split(", ")]
         said["D3G\u207a", float(p), int(seed)] = evaluations + [1000.0] * (10 - len(evaluations))
-    assert said == {run: evaluations for run, evaluations in returns.items() if run[0] == "D3G\u207a"}
-    d3g = returns["D3G", 1, 1]
+    pendulum, arm = returns["InvertedPendulum-v4"], returns["Reacher-v4"]
+    assert said == {run: evaluations for run, evaluations in pendulum.items() if run[0] == "D3G\u207a"}
+    d3g = pendulum["D3G", 1, 1]
     assert in_text(f"the evaluations of the run's ten rounds are {min(d3g)} to {max(d3g)}")
+    first, *rest = arm["D3G\u207a", 1, 1]
+    score = scores["Reacher-v4", 1]
+    assert in_text(f"ten evaluations are {first:.1f} and then {max(rest):.1f} to {min(rest):.1f} (data {score:.1f};")
+    d3g = arm["D3G", 1, 1]
+    assert in_text(f"its evaluations are {max(d3g):.1f} to {min(d3g):.1f}")
 
 
 def test_what_is_said_of_d3g_plus_is_in_its_evaluations():
