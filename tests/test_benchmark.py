@@ -582,9 +582,8 @@ def test_table1_refuses_what_is_not_a_run(tmp_path, capsys):
     assert (status, said.count("\n"), wrote) == (2, 1, [])
     run = write_run(tmp_path / "1", [1, 2], algorithm="td3")
     status, said, wrote = outcome_of(table1, table1.Args((run,), output=made / "table1.md"), made, capsys)
-    assert (
-        said == f"error: {run}: must be the folder of a run: must be of d3g_from_obs.py or bco_baseline.py, is of x\n"
-    )
+    reason = "must be of d3g_from_obs.py or bco_baseline.py, is of x"
+    assert said == f"error: {run}: must be the folder of a run: {reason}\n"
     assert (status, wrote) == (2, [])
 
 

@@ -255,9 +255,13 @@ def test_what_is_said_of_plans_is_in_the_file():
         below = [k for k, look in enumerate(looks) if now[run][look] < 1000]
         return looks[max(below, default=-1) + 1]
 
-    def stood(run):
+    def stood(*run):
         """The looks at which a run is at 1000."""
         return [look for look, value in now[run].items() if value == 1000]
+
+    def lost(*run):
+        """The looks below 1000 after the first one at 1000, with their returns."""
+        return {look: value for look, value in now[run].items() if look > min(stood(*run)) and value < 1000}
 
     def last(*run):
         return max(now[run])
@@ -269,29 +273,28 @@ def test_what_is_said_of_plans_is_in_the_file():
     rows = re.findall(r"^\| p = (\S+) \| (.*) \|$", RESULTS, re.M)
     said = {(float(p), plus, k): cell for p, row in rows for k, cell in enumerate(row.split(" | "), 1) if cell.strip()}
     assert said == {run: f"{first_at_1000(*run):,}" for run in runs}
-    lapses = {run: [look for look in now[run] if min(stood(run)) < look and now[run][look] < 1000] for run in runs}
-    assert lapses == {run: [50_000] if run == (0.5, plus, 2) else [] for run in runs}
-    assert in_text(f"at p = 0.5 seed 2 stands from {min(stood((0.5, plus, 2))):,} on but for one look")
-    assert in_text("but for one lapse in {} runs".format({8: "eight"}[len(runs)]), README)
-    assert in_text(f"at 50,000 the pole falls after {now[0.5, plus, 2][50_000]:.0f} steps")
+    assert len(runs) == 8
+    assert in_text("but for one lapse in eight runs", README)
+    lapses = {run: lost(*run) for run in runs}
+    assert [run for run in runs if lapses[run]] == [(0.5, plus, 2)]
+    assert in_text(f"at p = 0.5 seed 2 stands from {min(stood(0.5, plus, 2)):,} on but for one look")
+    assert lapses[0.5, plus, 2].keys() == {50_000}
+    assert in_text(f"at 50,000 the pole falls after {lapses[0.5, plus, 2][50_000]:.0f} steps")
 
-    fallen = {}
-    for p in (0, 0.25, 0.5, 0.75, 1):
-        stood = now[p, scaled, 1]
-        assert stood.keys() == now[p, plus, 1].keys()
-        stands = [look for look, value in stood.items() if value == 1000]
-        fallen |= {(p, look): value for look, value in stood.items() if look > min(stands) and value < 1000}
-    assert fallen.keys() == {(1, 100_000)}
-    assert in_text(f"the last at p = 1, where the pole falls after {fallen[1, 100_000]:.0f} steps")
+    assert all(now[p, scaled, 1].keys() == now[p, plus, 1].keys() for p in (0, 0.25, 0.5, 0.75, 1))
+    assert all(lost(p, scaled, 1) == {} for p in (0, 0.25, 0.5, 0.75))
+    fallen = lost(1, scaled, 1)
+    assert fallen.keys() == {100_000}
+    assert in_text(f"the last at p = 1, where the pole falls after {fallen[100_000]:.0f} steps")
 
     assert last(1, alone, 1) == last(1, alone, 2) == 80_000
     one, two = (first_at_1000(1, alone, seed) for seed in (1, 2))
     assert in_text(f"seeds 1 and 2, from {one:,} and {two:,} updates to 80,000, where the runs end")
-    half = now[0.5, alone, 1]
-    stands = [update for update, value in half.items() if value == 1000]
-    (lost,) = (update for update in half if update > min(stands) and half[update] < 1000)
-    assert in_text(f"stands at 1000 from {min(stands):,} to {last(0.5, alone, 1):,}, where the run ends")
-    assert in_text(f"one look ({half[lost]:.0f} at {lost:,})")
+    assert in_text(
+        f"from {min(stood(0.5, alone, 1)):,} to {last(0.5, alone, 1):,}, where the run ends, but for one look"
+    )
+    ((look, value),) = lost(0.5, alone, 1).items()
+    assert in_text(f"one look ({value:.0f} at {look:,})")
     assert in_text(f"stands at 1000 from {first_at_1000(0.5, '', 1):,} to {last(0.5, '', 1):,}, where the run ends")
     falls = now[1, "", 1].values()
     assert in_text(f"it never stands: the pole falls after {min(falls):.0f} to {max(falls):.0f} steps")

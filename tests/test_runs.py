@@ -533,7 +533,8 @@ def a_disk_too_full_for_tensorboard(reference, tmp_path):
     rows = evaluations(run_dir)
     assert rows == evaluations(reference["d3g_continuous"])[: len(rows)]
     assert len(rows) >= 1
-    finish(start(*args, "--resume"))
+    assert not (run_dir / "checkpoint.pt").exists()
+    finish(start(*args, "--resume"))  # and so from the beginning, over the rows that are there
     assert_same_run(run_dir, reference["d3g_continuous"])
 
 
