@@ -177,7 +177,7 @@ class BCO(nn.Module):
         self.minimise("inverse_dynamics", F.mse_loss(self.inverse_dynamics(s, s_next), a))
 
     def update_policy(self, batch: tuple[torch.Tensor, ...]) -> None:
-        """Cloning, on a batch s, no a, r, s', terminated of the data set: minimise |pi(s) - I(s, s')|^2."""
+        """Cloning, on a batch s, a (empty), r, s', terminated of the data set: minimise |pi(s) - I(s, s')|^2."""
         s, _, _, s_next, _ = batch
         self.updates += 1
         with torch.no_grad():
@@ -205,8 +205,8 @@ class BCO(nn.Module):
 
 
 # Copied from d3g_continuous.evaluate
-def evaluate(agent: nn.Module, env: gym.Env, seeds: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Act without noise, an episode per seed; return the undiscounted returns and the lengths, each [episodes]."""
+def evaluate(agent, env: gym.Env, seeds: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Act with `agent.act`, an episode per seed; return the undiscounted returns and the lengths, each [episodes]."""
     returns = np.zeros(len(seeds))
     lengths = np.zeros(len(seeds))
     for k, seed in enumerate(seeds):
@@ -293,7 +293,7 @@ def train(args: Args) -> Path:
 # ------------------------- The experiment ends here. What follows keeps a run: checks, its folder, resuming, signals.
 
 RUN_FILES = ("args.json", "evaluations.csv", "checkpoint.pt", "model.pt")
-MAY_DIFFER_ON_RESUME = ("run_dir", "resume", "checkpoint_frequency", "cuda")
+MAY_DIFFER_ON_RESUME = ("run_dir", "resume", "cuda")
 received_signals: list[int] = []  # SIGTERM or Ctrl-C, acted on at the next pause
 made_folders: list[Path] = []  # by this process, to delete those that a run that fails before its start leaves empty
 
@@ -316,7 +316,8 @@ def check_args(args: Args) -> None:
     widths_fit = len(args.hidden_sizes) >= 1 and all(1 <= width <= 10_000 for width in args.hidden_sizes)
     check("hidden_sizes", widths_fit, "one width or more, each from 1 to 10,000")
     check("learning_rate", 0 < args.learning_rate < np.inf, "positive and finite")
-    noise_fits = 0 <= args.exploration_noise < np.inf and not np.signbit(args.exploration_noise)  # -0.0 is below 0 too
+    # NumPy draws no noise of scale -0.0
+    noise_fits = 0 <= args.exploration_noise < np.inf and not np.signbit(args.exploration_noise)
     check("exploration_noise", noise_fits, "at least 0 and finite")
     check("resume", not args.resume or args.run_dir is not None, "used with --run-dir")
 
@@ -335,7 +336,7 @@ def check_finite(values: dict[str, torch.Tensor | np.ndarray | float], step: int
     for name, value in values.items():
         finite = torch.isfinite(value) if isinstance(value, torch.Tensor) else np.isfinite(value)
         if not finite.all():
-            fail(f"{name} is NaN or infinite at step {step}; the last checkpoint stays", status=1)
+            fail(f"{name} is NaN or infinite at step {step}; an earlier checkpoint, if any, stays", status=1)
 
 
 # Copied from d3g_continuous.make_env
@@ -404,14 +405,17 @@ def describe(args: Args, folder: Path) -> dict:
     versions = {name: version(name) for name in ("torch", "gymnasium", "mujoco", "numpy")}
     versions["python"] = sys.version.split()[0]
     commit = None
-    processor = None
     try:
         git = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
         done = subprocess.run(git, cwd=Path(__file__).parent, capture_output=True, text=True)
         commit = done.stdout.strip() or None
-        processor = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[1]
-    except (OSError, TypeError):
-        pass  # no git here, or no such file on this system: these two are for information
+    except OSError:
+        pass  # git is not installed; the commit is for information only
+    processor = None
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        found = re.search(r"model name\s*: (.*)", cpuinfo.read_text())
+        processor = found[1] if found else None  # some processors have no such line
     return {
         "args": given,
         "versions": versions,
@@ -581,7 +585,7 @@ class Run:
 
     def log_losses(self, step: int) -> None:
         """Log the agent's latest losses, which must be finite, and the steps per second so far."""
-        check_finite(self.agent.losses, step)
+        check_finite(self.agent.losses, step + self.offset)
         losses = {f"losses/{name}": value for name, value in self.agent.losses.items()}
         self.log({**losses, "charts/SPS": (step + self.offset) / self.seconds()}, step)
 

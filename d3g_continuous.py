@@ -78,7 +78,7 @@ class Args:
     exploration_noise: float = 0.1  # standard deviation of the exploration noise, in units of the action scale
     beta: float = 1.0  # weight of the distance between a proposal and its cycle (Eq. 12)
     cycle: bool = True  # pass proposals through the inverse and forward dynamics (D3G); without: D3G-
-    standardize: bool = False  # tell the networks of s' by s' - s in units of its standard deviation (D3G+, ours)
+    standardize: bool = False  # D3G+ (ours): give the networks s' - s, over its standard deviation, in place of s'
 
 
 class MLP(nn.Module):
@@ -137,9 +137,9 @@ class D3G(nn.Module):
     inverse_dynamics  I_omega              s, s' -> [batch, action_dim]
     forward_dynamics  f_phi                s, a -> [batch, obs_dim], such that s + f(s, a) is the predicted next state
 
-    With `standardize` (D3G+, ours, not the paper's) the networks are told of s' by (s' - s) / sigma, and tau and f give
-    differences in units of sigma [obs_dim], which `set_units` fixes before the first update. Without it the networks
-    are told of s' itself: `encode(s, s')` is s', `reach(s, difference)` is s + difference, and sigma is 1.
+    With `standardize` (D3G+, ours, not the paper's) the networks' input for s' is (s' - s) / sigma, and tau and f give
+    differences in units of sigma [obs_dim], which `set_units` fixes before the first update. Without it their input is
+    s' itself: `encode(s, s')` is s', `reach(s, difference)` is s + difference, and sigma is 1.
 
     `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are those of `Args`, with its help.
     """
@@ -196,11 +196,11 @@ class D3G(nn.Module):
         self.sigma.copy_(torch.as_tensor(deviation))
 
     def encode(self, s: torch.Tensor, s_next: torch.Tensor) -> torch.Tensor:
-        """What the networks are told of s': itself, or (s' - s) / sigma. All [batch, obs_dim]."""
+        """The networks' input for the next state s': s' itself, or (s' - s) / sigma. All [batch, obs_dim]."""
         return (s_next - s) / self.sigma if self.standardize else s_next
 
     def reach(self, s: torch.Tensor, difference: torch.Tensor) -> torch.Tensor:
-        """What the networks are told of the place at a difference from s that proposal or forward dynamics give."""
+        """The networks' input for the state that a difference, as tau and f give it, leads to from s: see `encode`."""
         return difference if self.standardize else s + difference
 
     def cycle(self, s: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
@@ -216,7 +216,7 @@ class D3G(nn.Module):
         paper prints norms, and in Algorithm 1 proposal and targets before the dynamics.
         """
         s, a, r, s_next, terminated = batch
-        x = self.encode(s, s_next)  # s', as the networks are told of it
+        x = self.encode(s, s_next)  # the networks' input for s'
         self.updates += 1
 
         # Eq. 13, target: y = r + gamma (1 - terminated) min_i Q_i'(s', C(s', s' + tau'(s')))
@@ -286,8 +286,8 @@ def make_agent(args: Args, obs_dim: int, action_low: np.ndarray, action_high: np
     )
 
 
-def evaluate(agent: nn.Module, env: gym.Env, seeds: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Act without noise, an episode per seed; return the undiscounted returns and the lengths, each [episodes]."""
+def evaluate(agent, env: gym.Env, seeds: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Act with `agent.act`, an episode per seed; return the undiscounted returns and the lengths, each [episodes]."""
     returns = np.zeros(len(seeds))
     lengths = np.zeros(len(seeds))
     for k, seed in enumerate(seeds):
@@ -302,7 +302,7 @@ def evaluate(agent: nn.Module, env: gym.Env, seeds: list[int]) -> tuple[np.ndarr
 
 
 def train(args: Args) -> Path:
-    """Train D3G as `args` say and return the run's folder. On a CPU, equal `args` give equal numbers."""
+    """Train the agent that `args` describe and return the run's folder. On a CPU, equal `args` give equal numbers."""
     check_args(args)
     env = make_env(args.env_id)
     eval_env = make_env(args.env_id)
@@ -384,8 +384,8 @@ def train(args: Args) -> Path:
 
 RUN_FILES = ("args.json", "evaluations.csv", "checkpoint.pt", "model.pt")
 MAY_DIFFER_ON_RESUME = ("run_dir", "resume", "checkpoint_frequency", "cuda")
-made_folders: list[Path] = []  # by this process, to delete those that a run that fails before its start leaves empty
 received_signals: list[int] = []  # SIGTERM or Ctrl-C, acted on at the next pause
+made_folders: list[Path] = []  # by this process, to delete those that a run that fails before its start leaves empty
 
 
 def check_args(args: Args) -> None:
@@ -407,12 +407,14 @@ def check_args(args: Args) -> None:
     widths_fit = len(args.hidden_sizes) >= 1 and all(1 <= width <= 10_000 for width in args.hidden_sizes)
     check("hidden_sizes", widths_fit, "one width or more, each from 1 to 10,000")
     check("learning_rate", 0 < args.learning_rate < np.inf, "positive and finite")
-    noise_fits = 0 <= args.exploration_noise < np.inf and not np.signbit(args.exploration_noise)  # -0.0 is below 0 too
+    # NumPy draws no noise of scale -0.0
+    noise_fits = 0 <= args.exploration_noise < np.inf and not np.signbit(args.exploration_noise)
     check("exploration_noise", noise_fits, "at least 0 and finite")
     check("beta", 0 <= args.beta < np.inf, "at least 0 and finite")
     check("gamma", 0 <= args.gamma <= 1, "from 0 to 1")
     check("tau", 0 < args.tau <= 1, "above 0 and at most 1")
-    check("learning_starts", args.learning_starts >= 2 or not args.standardize, "at least 2 with --standardize")
+    for name in ("learning_starts", "buffer_size"):
+        check(name, getattr(args, name) >= 2 or not args.standardize, "at least 2 with --standardize")
     check("resume", not args.resume or args.run_dir is not None, "used with --run-dir")
 
 
@@ -428,7 +430,7 @@ def check_finite(values: dict[str, torch.Tensor | np.ndarray | float], step: int
     for name, value in values.items():
         finite = torch.isfinite(value) if isinstance(value, torch.Tensor) else np.isfinite(value)
         if not finite.all():
-            fail(f"{name} is NaN or infinite at step {step}; the last checkpoint stays", status=1)
+            fail(f"{name} is NaN or infinite at step {step}; an earlier checkpoint, if any, stays", status=1)
 
 
 def make_env(env_id: str) -> gym.Env:
@@ -491,14 +493,17 @@ def describe(args: Args, folder: Path) -> dict:
     versions = {name: version(name) for name in ("torch", "gymnasium", "mujoco", "numpy")}
     versions["python"] = sys.version.split()[0]
     commit = None
-    processor = None
     try:
         git = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
         done = subprocess.run(git, cwd=Path(__file__).parent, capture_output=True, text=True)
         commit = done.stdout.strip() or None
-        processor = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[1]
-    except (OSError, TypeError):
-        pass  # no git here, or no such file on this system: these two are for information
+    except OSError:
+        pass  # git is not installed; the commit is for information only
+    processor = None
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        found = re.search(r"model name\s*: (.*)", cpuinfo.read_text())
+        processor = found[1] if found else None  # some processors have no such line
     return {
         "args": given,
         "versions": versions,
@@ -665,7 +670,7 @@ class Run:
 
     def log_losses(self, step: int) -> None:
         """Log the agent's latest losses, which must be finite, and the steps per second so far."""
-        check_finite(self.agent.losses, step)
+        check_finite(self.agent.losses, step + self.offset)
         losses = {f"losses/{name}": value for name, value in self.agent.losses.items()}
         self.log({**losses, "charts/SPS": (step + self.offset) / self.seconds()}, step)
 
@@ -765,18 +770,18 @@ class Run:
         (self.folder / "checkpoint.pt").unlink(missing_ok=True)
 
 
-def on_thread_error(details: threading.ExceptHookArgs) -> None:
-    """Where TensorBoard's thread cannot write, the main one finds out and says so; this one keeps quiet."""
-    if not issubclass(details.exc_type, OSError):
-        threading.__excepthook__(details)
-
-
 def on_signal(signum: int, _frame) -> None:
     """SIGTERM or Ctrl-C: remember it for the next pause; a second one ends the process at once."""
     received_signals.append(signum)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     print("\nwill stop with its next checkpoint; again to stop at once", file=sys.stderr, flush=True)
+
+
+def on_thread_error(details: threading.ExceptHookArgs) -> None:
+    """Where TensorBoard's thread cannot write, the main one finds out and says so; this one keeps quiet."""
+    if not issubclass(details.exc_type, OSError):
+        threading.__excepthook__(details)
 
 
 if __name__ == "__main__":

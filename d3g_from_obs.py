@@ -92,9 +92,9 @@ class Args:
     policy_frequency: int = 2  # updates per update of the proposal and the target networks (the paper's d)
     exploration_noise: float = 0.1  # standard deviation of the exploration noise, in units of the action scale
     beta: float = 1.0  # weight of the distance between a proposal and its cycle (Eq. 12)
-    standardize: bool = False  # tell the networks of s' by s' - s in units of its standard deviation (of D3G+, ours)
-    scale_states: bool = False  # besides, tell them of s by s / its root mean square over the data (of D3G+, ours)
-    average: float = 0.0  # act with an average of the proposal that keeps this share of itself at its updates (ours)
+    standardize: bool = False  # D3G+ (ours): give the networks s' - s, over its standard deviation, in place of s'
+    scale_states: bool = False  # D3G+: give them s, over its root mean square, in place of s; needs --standardize
+    average: float = 0.0  # D3G+: decay of an average of the proposal's weights that acts in its place; 0: none
 
 
 # Copied from d3g_continuous.MLP
@@ -172,11 +172,12 @@ class D3G(nn.Module):
                                            transition of value q leads from s
     inverse_dynamics  I_omega              s, s' -> [batch, action_dim], learned online
 
-    D3G+, ours and not the paper's, has three options. With `standardize` the networks are told of s' by
+    D3G+, ours and not the paper's, has three options. With `standardize` the networks' input for s' is
     (s' - s) / sigma, and tau and f give differences in units of sigma [obs_dim], which `set_units` fixes before the
-    first update. With `scale_states` besides they are told of s by s / state_scale, one number, which `set_state_scale`
-    fixes. Without these they are told of s and s' themselves: `encode` gives s', `reach` s + difference, `scale` s.
-    With `average` above 0 an exponential moving average of the proposal's weights acts in its place (`propose`).
+    first update. With `scale_states`, which needs it, their input for s is s / state_scale, one number, which
+    `set_state_scale` fixes. Without these the inputs are s and s' themselves: `encode` gives s', `reach` s +
+    difference, `scale` s. With `average` above 0 an exponential moving average of the proposal's weights acts in its
+    place (`propose`).
 
     `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are those of `Args`, with its help.
     """
@@ -198,6 +199,8 @@ class D3G(nn.Module):
         average: float = 0.0,
     ):
         super().__init__()
+        if scale_states and not standardize:
+            raise ValueError("scale_states needs standardize")
         self.action_low = action_low
         self.action_high = action_high
         self.gamma = gamma
@@ -244,21 +247,21 @@ class D3G(nn.Module):
         self.state_scale.fill_(1.0 if scale < 1e-6 else scale)
 
     def scale(self, s: torch.Tensor) -> torch.Tensor:
-        """What the networks are told of s: itself, or s / state_scale. All [batch, obs_dim]."""
+        """The networks' input for a state s: s itself, or with `scale_states` s / state_scale. All [batch, obs_dim]."""
         return s / self.state_scale if self.scale_states else s
 
     # Copied from d3g_continuous.D3G.encode
     def encode(self, s: torch.Tensor, s_next: torch.Tensor) -> torch.Tensor:
-        """What the networks are told of s': itself, or (s' - s) / sigma. All [batch, obs_dim]."""
+        """The networks' input for the next state s': s' itself, or (s' - s) / sigma. All [batch, obs_dim]."""
         return (s_next - s) / self.sigma if self.standardize else s_next
 
     def decode(self, s: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """The state [batch, obs_dim] of which `x` tells the networks: the inverse of `encode`."""
+        """The state that the input `x` stands for: the inverse of `encode`. All [batch, obs_dim]."""
         return s + self.sigma * x if self.standardize else x
 
     # Copied from d3g_continuous.D3G.reach
     def reach(self, s: torch.Tensor, difference: torch.Tensor) -> torch.Tensor:
-        """What the networks are told of the place at a difference from s that proposal or forward dynamics give."""
+        """The networks' input for the state that a difference, as tau and f give it, leads to from s: see `encode`."""
         return difference if self.standardize else s + difference
 
     def cycle(self, s: torch.Tensor, p: torch.Tensor, critic: nn.ModuleList) -> torch.Tensor:
@@ -267,13 +270,15 @@ class D3G(nn.Module):
         return self.reach(s, self.forward_dynamics(s, q))
 
     def update(self, batch: tuple[torch.Tensor, ...]) -> None:
-        """Learn from a batch s, no a, r, s', terminated, each [batch, width]; leave the losses in `self.losses`.
+        """Learn from a batch s, a (empty), r, s', terminated, each [batch, width]; leave the losses in `self.losses`.
 
-        |x|^2 is the mean of squares over batch and components, as in the authors' code; the paper prints norms.
+        |x|^2 is the mean of squares over batch and components. This and the order are those of the authors' code; the
+        paper prints norms, and in Algorithm 1 proposal and targets before the forward dynamics.
         """
         s, _, r, s_next, terminated = batch
-        x = self.encode(s, s_next)  # s' as a place to go to, as the networks are told of it
-        s, s_next = self.scale(s), self.scale(s_next)  # both as places to start from, likewise
+        x = self.encode(s, s_next)  # the networks' input for s' as the next state
+        s = self.scale(s)  # and for s and s' as states to go on from
+        s_next = self.scale(s_next)
         self.updates += 1
 
         # Eq. 13, target, its cycle with the target critic's q as in the authors' code (Algorithm 2 prints Q_theta):
@@ -328,7 +333,7 @@ class D3G(nn.Module):
         self.losses[f"{name}_loss"] = loss.detach()
 
     def propose(self, s: torch.Tensor) -> torch.Tensor:
-        """The p = s + tau(s) that is acted towards, from s as `scale` gives it. Both [batch, obs_dim]."""
+        """The proposal p = s + tau(s) to act towards; `s` is the output of `scale`. Both [batch, obs_dim]."""
         proposal = self.proposal_average if self.average > 0 else self.proposal
         return self.reach(s, proposal(s))
 
@@ -346,16 +351,16 @@ class D3G(nn.Module):
         """The plan from s [n, obs_dim], by s <- C(s, s + tau(s)) with Q_1': the states after it [steps, n, obs_dim]."""
         plan = []
         for _ in range(steps):
-            told = self.scale(s)
-            c = self.cycle(told, self.propose(told), self.critic_target)
+            scaled = self.scale(s)
+            c = self.cycle(scaled, self.propose(scaled), self.critic_target)
             s = self.decode(s, c)
             plan.append(s)
         return torch.stack(plan)
 
 
 # Copied from d3g_continuous.evaluate
-def evaluate(agent: nn.Module, env: gym.Env, seeds: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Act without noise, an episode per seed; return the undiscounted returns and the lengths, each [episodes]."""
+def evaluate(agent, env: gym.Env, seeds: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Act with `agent.act`, an episode per seed; return the undiscounted returns and the lengths, each [episodes]."""
     returns = np.zeros(len(seeds))
     lengths = np.zeros(len(seeds))
     for k, seed in enumerate(seeds):
@@ -383,7 +388,10 @@ def steps_inside(plan: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndar
 
 
 def train(args: Args) -> Path:
-    """Train D3G as `args` say and return the run's folder. On a CPU, equal `args` and data give equal numbers."""
+    """Train D3G as `args` say and return the run's folder; with `collect`, only collect data and return their file.
+
+    On a CPU, equal `args` and data give equal numbers.
+    """
     check_args(args)
     env = make_env(args.env_id)
     eval_env = make_env(args.env_id)
@@ -401,6 +409,8 @@ def train(args: Args) -> Path:
         else:
             file = collect(args, Path("datasets", f"{re.sub('[/:]', '_', args.env_id)}__random.npz"), env)
         data = load_dataset(file, obs_dim, run.info)
+        if args.standardize and len(data.rows) < 2:
+            fail(f"--dataset {file}: must have at least 2 transitions with --standardize")
         device = prepare_torch(args)
         rng = np.random.default_rng(args.seed)
         # The start states of evaluations, apart from those of training (episode_seed)
@@ -419,7 +429,7 @@ def train(args: Args) -> Path:
             scale_states=args.scale_states,
             average=args.average,
         ).to(device)
-        observations = data.rows[:, :obs_dim]  # the columns: s, no a, r, s', terminated
+        observations = data.rows[:, :obs_dim]  # of the columns s, r, s', terminated; there is no a
         if args.standardize:
             agent.set_units(s=observations, s_next=data.rows[:, -1 - obs_dim : -1])
         if args.scale_states:
@@ -435,8 +445,10 @@ def train(args: Args) -> Path:
         run.offset = agent.updates  # TensorBoard's axis: offline updates, then online steps after them
 
         # Offline: learn Q, tau and f from the data
-        starts = np.stack([eval_env.reset(seed=seed)[0] for seed in eval_seeds])
-        starts = torch.as_tensor(starts, dtype=torch.float32, device=device)
+        starts = [np.copy(eval_env.reset(seed=seed)[0]) for seed in eval_seeds]  # some tasks reuse their array
+        starts = torch.as_tensor(np.stack(starts), dtype=torch.float32, device=device)
+        data_low = observations.min(axis=0)
+        data_high = observations.max(axis=0)
         while agent.updates < args.offline_updates:
             agent.update(data.sample(args.batch_size, rng, device))
             run.bar.update()
@@ -445,7 +457,7 @@ def train(args: Args) -> Path:
                 run.log_losses(step)
             if agent.updates % args.eval_frequency == 0:
                 plan = agent.imagine(starts, steps=200).cpu().numpy()
-                inside = steps_inside(plan, observations.min(0), observations.max(0))
+                inside = steps_inside(plan, data_low, data_high)
                 run.log({"plan/steps_inside_data": inside.mean()}, step)
                 run.say(f"update {agent.updates}: plans stay in the data for {inside.tolist()} steps")
             run.pause(agent.updates % args.checkpoint_frequency == 0, {"step": step, "episode": episode})
@@ -526,12 +538,13 @@ def collect(args: Args, file: Path, env: gym.Env) -> Path:
     obs_dim = env.observation_space.shape[0]
     rng = np.random.default_rng(args.dataset_seed)
     policy = NoisyDemonstrator(args, env, rng)
-    with reserve(file, size=args.dataset_size * (8 * obs_dim + 5)):
+    bytes_per_row = 4 * (2 * obs_dim + 1) + 1  # s, s' and r in float32, terminated in a byte
+    with reserve(file, size=args.dataset_size * bytes_per_row):
         print(f"collecting {file}", flush=True)
         data = ReplayBuffer(args.dataset_size, obs_dim, 0)
         bar = tqdm(total=args.dataset_size, file=sys.stdout, disable=not sys.stdout.isatty())
         while data.added < args.dataset_size:
-            observation, _ = env.reset(seed=int(rng.integers(2**31, size=1)[0]))
+            observation, _ = env.reset(seed=int(rng.integers(2**31)))
             check_finite({"observation": observation}, data.added)
             done = False
             while not done:
@@ -539,7 +552,7 @@ def collect(args: Args, file: Path, env: gym.Env) -> Path:
                 observation, reward, terminated, truncated, _ = env.step(policy.act(s))
                 check_finite({"observation": observation, "reward": reward}, data.added)
                 done = terminated or truncated
-                if data.added < args.dataset_size:
+                if data.added < args.dataset_size:  # the last episode is played to its end
                     data.add(s, [], reward, observation, terminated)
                     bar.update()
             stop_collecting_on_a_signal()
@@ -593,7 +606,8 @@ def check_args(args: Args) -> None:
     widths_fit = len(args.hidden_sizes) >= 1 and all(1 <= width <= 10_000 for width in args.hidden_sizes)
     check("hidden_sizes", widths_fit, "one width or more, each from 1 to 10,000")
     check("learning_rate", 0 < args.learning_rate < np.inf, "positive and finite")
-    noise_fits = 0 <= args.exploration_noise < np.inf and not np.signbit(args.exploration_noise)  # -0.0 is below 0 too
+    # NumPy draws no noise of scale -0.0
+    noise_fits = 0 <= args.exploration_noise < np.inf and not np.signbit(args.exploration_noise)
     check("exploration_noise", noise_fits, "at least 0 and finite")
     check("beta", 0 <= args.beta < np.inf, "at least 0 and finite")
     check("scale_states", args.standardize or not args.scale_states, "used with --standardize")
@@ -617,7 +631,7 @@ def check_finite(values: dict[str, torch.Tensor | np.ndarray | float], step: int
     for name, value in values.items():
         finite = torch.isfinite(value) if isinstance(value, torch.Tensor) else np.isfinite(value)
         if not finite.all():
-            fail(f"{name} is NaN or infinite at step {step}; the last checkpoint stays", status=1)
+            fail(f"{name} is NaN or infinite at step {step}; an earlier checkpoint, if any, stays", status=1)
 
 
 # Copied from d3g_continuous.make_env
@@ -686,14 +700,17 @@ def describe(args: Args, folder: Path) -> dict:
     versions = {name: version(name) for name in ("torch", "gymnasium", "mujoco", "numpy")}
     versions["python"] = sys.version.split()[0]
     commit = None
-    processor = None
     try:
         git = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
         done = subprocess.run(git, cwd=Path(__file__).parent, capture_output=True, text=True)
         commit = done.stdout.strip() or None
-        processor = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[1]
-    except (OSError, TypeError):
-        pass  # no git here, or no such file on this system: these two are for information
+    except OSError:
+        pass  # git is not installed; the commit is for information only
+    processor = None
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        found = re.search(r"model name\s*: (.*)", cpuinfo.read_text())
+        processor = found[1] if found else None  # some processors have no such line
     return {
         "args": given,
         "versions": versions,
@@ -863,7 +880,7 @@ class Run:
 
     def log_losses(self, step: int) -> None:
         """Log the agent's latest losses, which must be finite, and the steps per second so far."""
-        check_finite(self.agent.losses, step)
+        check_finite(self.agent.losses, step + self.offset)
         losses = {f"losses/{name}": value for name, value in self.agent.losses.items()}
         self.log({**losses, "charts/SPS": (step + self.offset) / self.seconds()}, step)
 

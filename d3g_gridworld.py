@@ -59,9 +59,7 @@ class Args:
     torch_deterministic: bool = True  # on a GPU, use only kernels that repeat bit by bit (a CPU run always does)
     cuda: bool = True  # use a GPU if there is one
     num_threads: int = 1  # CPU threads; 1 is best for seeds side by side, raise it for a single run
-    run_dir: str | None = (
-        None  # root of the runs {variant}/seed{k}; by default runs/gridworld__{exp_name}__{seed}__{time}
-    )
+    run_dir: str | None = None  # root of runs {variant}/seed{k}; by default runs/gridworld__{exp_name}__{seed}__{time}
     resume: bool = False  # continue the runs in --run-dir from their checkpoints, or start those that have none
     checkpoint_frequency: int = 10_000  # environment steps between checkpoints, each at the next end of an episode
 
@@ -438,7 +436,7 @@ def check_finite(values: dict[str, torch.Tensor | np.ndarray | float], step: int
     for name, value in values.items():
         finite = torch.isfinite(value) if isinstance(value, torch.Tensor) else np.isfinite(value)
         if not finite.all():
-            fail(f"{name} is NaN or infinite at step {step}; the last checkpoint stays", status=1)
+            fail(f"{name} is NaN or infinite at step {step}; an earlier checkpoint, if any, stays", status=1)
 
 
 # Copied from d3g_continuous.prepare_torch
@@ -482,14 +480,17 @@ def describe(args: Args, folder: Path) -> dict:
     versions = {name: version(name) for name in ("torch", "gymnasium", "mujoco", "numpy")}
     versions["python"] = sys.version.split()[0]
     commit = None
-    processor = None
     try:
         git = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
         done = subprocess.run(git, cwd=Path(__file__).parent, capture_output=True, text=True)
         commit = done.stdout.strip() or None
-        processor = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[1]
-    except (OSError, TypeError):
-        pass  # no git here, or no such file on this system: these two are for information
+    except OSError:
+        pass  # git is not installed; the commit is for information only
+    processor = None
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        found = re.search(r"model name\s*: (.*)", cpuinfo.read_text())
+        processor = found[1] if found else None  # some processors have no such line
     return {
         "args": given,
         "versions": versions,
@@ -659,7 +660,7 @@ class Run:
 
     def log_losses(self, step: int) -> None:
         """Log the agent's latest losses, which must be finite, and the steps per second so far."""
-        check_finite(self.agent.losses, step)
+        check_finite(self.agent.losses, step + self.offset)
         losses = {f"losses/{name}": value for name, value in self.agent.losses.items()}
         self.log({**losses, "charts/SPS": (step + self.offset) / self.seconds()}, step)
 

@@ -346,7 +346,7 @@ def learn_table(
         returns = learn(moves, args.episodes, args.eval_frequency)
     else:
         if labels == "transfer":
-            learn(moves, args.episodes, args.episodes)
+            learn(moves, args.episodes, eval_frequency=args.episodes)  # its returns are not used
         returns = learn(3 - moves, args.transfer_episodes, args.eval_frequency)
 
     if algorithm == "QSA":
@@ -577,14 +577,17 @@ def describe(args: Args, folder: Path) -> dict:
     versions = {name: version(name) for name in ("numba", "llvmlite", "numpy")}
     versions["python"] = sys.version.split()[0]
     commit = None
-    processor = None
     try:
         git = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
         done = subprocess.run(git, cwd=Path(__file__).parent, capture_output=True, text=True)
         commit = done.stdout.strip() or None
-        processor = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[1]
-    except (OSError, TypeError):
-        pass  # no git here, or no such file on this system: these two are for information
+    except OSError:
+        pass  # git is not installed; the commit is for information only
+    processor = None
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        found = re.search(r"model name\s*: (.*)", cpuinfo.read_text())
+        processor = found[1] if found else None  # some processors have no such line
     return {
         "args": given,
         "versions": versions,

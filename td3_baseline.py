@@ -86,7 +86,7 @@ class Args:
     algorithm: Literal["td3", "ddpg"] = "td3"  # td3, or ddpg: the defaults of the five arguments after this one
     learning_rate: float | None = None  # learning rate of every Adam optimiser; td3: 3e-4, ddpg: 1e-3
     hidden_sizes: tuple[int, ...] | None = None  # widths of all hidden layers; td3: 256 256, ddpg: 400 300
-    num_critics: int | None = None  # critics, the least of whose targets counts; td3: 2, ddpg: 1
+    num_critics: int | None = None  # number of critics; the target takes the least of them; td3: 2, ddpg: 1
     policy_frequency: int | None = None  # critic updates per update of the actor and the targets; td3: 2, ddpg: 1
     policy_noise: float | None = None  # std of target policy smoothing, in units of the action scale; td3: 0.2, ddpg: 0
     noise_clip: float = 0.5  # bound of the smoothing noise, in units of the action scale
@@ -269,8 +269,8 @@ def make_agent(args: Args, obs_dim: int, action_low: np.ndarray, action_high: np
 
 
 # Copied from d3g_continuous.evaluate
-def evaluate(agent: nn.Module, env: gym.Env, seeds: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Act without noise, an episode per seed; return the undiscounted returns and the lengths, each [episodes]."""
+def evaluate(agent, env: gym.Env, seeds: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Act with `agent.act`, an episode per seed; return the undiscounted returns and the lengths, each [episodes]."""
     returns = np.zeros(len(seeds))
     lengths = np.zeros(len(seeds))
     for k, seed in enumerate(seeds):
@@ -285,7 +285,7 @@ def evaluate(agent: nn.Module, env: gym.Env, seeds: list[int]) -> tuple[np.ndarr
 
 
 def train(args: Args) -> Path:
-    """Train TD3 as `args` say and return the run's folder. On a CPU, equal `args` give equal numbers."""
+    """Train the agent that `args` describe and return the run's folder. On a CPU, equal `args` give equal numbers."""
     check_args(args)
     env = make_env(args.env_id)
     eval_env = make_env(args.env_id)
@@ -387,7 +387,8 @@ def check_args(args: Args) -> None:
     widths_fit = len(args.hidden_sizes) >= 1 and all(1 <= width <= 10_000 for width in args.hidden_sizes)
     check("hidden_sizes", widths_fit, "one width or more, each from 1 to 10,000")
     check("learning_rate", 0 < args.learning_rate < np.inf, "positive and finite")
-    noise_fits = 0 <= args.exploration_noise < np.inf and not np.signbit(args.exploration_noise)  # -0.0 is below 0 too
+    # NumPy draws no noise of scale -0.0
+    noise_fits = 0 <= args.exploration_noise < np.inf and not np.signbit(args.exploration_noise)
     check("exploration_noise", noise_fits, "at least 0 and finite")
     check("policy_noise", 0 <= args.policy_noise < np.inf, "at least 0 and finite")
     check("noise_clip", 0 <= args.noise_clip < np.inf, "at least 0 and finite")
@@ -410,7 +411,7 @@ def check_finite(values: dict[str, torch.Tensor | np.ndarray | float], step: int
     for name, value in values.items():
         finite = torch.isfinite(value) if isinstance(value, torch.Tensor) else np.isfinite(value)
         if not finite.all():
-            fail(f"{name} is NaN or infinite at step {step}; the last checkpoint stays", status=1)
+            fail(f"{name} is NaN or infinite at step {step}; an earlier checkpoint, if any, stays", status=1)
 
 
 # Copied from d3g_continuous.make_env
@@ -479,14 +480,17 @@ def describe(args: Args, folder: Path) -> dict:
     versions = {name: version(name) for name in ("torch", "gymnasium", "mujoco", "numpy")}
     versions["python"] = sys.version.split()[0]
     commit = None
-    processor = None
     try:
         git = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
         done = subprocess.run(git, cwd=Path(__file__).parent, capture_output=True, text=True)
         commit = done.stdout.strip() or None
-        processor = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[1]
-    except (OSError, TypeError):
-        pass  # no git here, or no such file on this system: these two are for information
+    except OSError:
+        pass  # git is not installed; the commit is for information only
+    processor = None
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        found = re.search(r"model name\s*: (.*)", cpuinfo.read_text())
+        processor = found[1] if found else None  # some processors have no such line
     return {
         "args": given,
         "versions": versions,
@@ -656,7 +660,7 @@ class Run:
 
     def log_losses(self, step: int) -> None:
         """Log the agent's latest losses, which must be finite, and the steps per second so far."""
-        check_finite(self.agent.losses, step)
+        check_finite(self.agent.losses, step + self.offset)
         losses = {f"losses/{name}": value for name, value in self.agent.losses.items()}
         self.log({**losses, "charts/SPS": (step + self.offset) / self.seconds()}, step)
 

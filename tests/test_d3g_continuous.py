@@ -412,7 +412,7 @@ def test_a_loss_that_becomes_nan_stops_the_run(monkeypatch, tmp_path, capsys):
         train(args)
     assert stop.value.code == 1
     assert capsys.readouterr().err == (
-        "error: inverse_dynamics_loss is NaN or infinite at step 250; the last checkpoint stays\n"
+        "error: inverse_dynamics_loss is NaN or infinite at step 250; an earlier checkpoint, if any, stays\n"
     )
     assert sorted(p.name.split(".")[0] for p in (tmp_path / "run").iterdir()) == ["args", "evaluations", "events"]
 
@@ -440,7 +440,7 @@ def test_a_parameter_that_becomes_infinite_stops_the_run(monkeypatch, tmp_path, 
         train(args)
     assert stop.value.code == 1
     assert capsys.readouterr().err == (
-        "error: inverse_dynamics.layers.1.weight is NaN or infinite at step 80; the last checkpoint stays\n"
+        "error: inverse_dynamics.layers.1.weight is NaN or infinite at step 80; an earlier checkpoint, if any, stays\n"
     )
     checkpoint = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     assert checkpoint["progress"]["step"] == 40

@@ -611,7 +611,7 @@ def test_a_collection_stops_at_what_is_not_finite(what, at, value, default, tmp_
     assert out == "collecting datasets/Late-v0__random.npz\n"
     name = "reward" if what == "reward" else "observation"
     step = 20 if what == "reset" else 29
-    assert err == f"error: {name} is NaN or infinite at step {step}; the last checkpoint stays\n"
+    assert err == f"error: {name} is NaN or infinite at step {step}; an earlier checkpoint, if any, stays\n"
     assert Late.counts["step"] == (20 if what == "reset" else 30), "it went on"
     assert files(tmp_path) == set()
     assert not Path("runs").exists()
@@ -931,7 +931,7 @@ def test_acting_stops_at_what_is_not_finite(value, what, where, says, script, tm
     data = write(tmp_path / "data.npz")
     args = {"env_id": "Late-v0", "dataset": str(data), "run_dir": str(tmp_path / "run")}
     out, err = stopped(capsys, 1, walk, script, **args)
-    assert err == f"error: {says}; the last checkpoint stays\n"
+    assert err == f"error: {says}; an earlier checkpoint, if any, stays\n"
     assert Late.counts["reset" if what == "reset" else "step"] in (at, 40), "it went on"
     written = files(tmp_path / "run")
     assert {name for name in written if "events" not in name} - {"checkpoint.pt"} == {"args.json", "evaluations.csv"}
@@ -953,6 +953,37 @@ def test_a_plan_counts_until_it_first_leaves_the_data(tmp_path, monkeypatch, cap
     assert scalars(run_dir)["plan/steps_inside_data"] == [(10, 3.0), (20, 3.0)]
     assert calls == [((2, 2), 200)] * 2
     assert "update 10: plans stay in the data for [3, 3] steps" in capsys.readouterr().out.splitlines()
+
+
+def test_plans_start_where_evaluations_do_in_a_task_that_reuses_its_array(tmp_path, monkeypatch):
+    calls = []
+
+    def imagine(_agent, s, steps):
+        calls.append(s)
+        return torch.zeros((steps, *s.shape))
+
+    monkeypatch.setattr(d3g_from_obs.D3G, "imagine", imagine)
+    data = str(write(tmp_path / "data.npz"))
+    for env_id in ("short/ReusesItsArray-v0", "short/Walk-v0"):
+        walk(d3g_from_obs, env_id=env_id, dataset=data, run_dir=str(tmp_path / env_id))
+    assert len(calls) == 4
+    assert torch.equal(calls[0], calls[2])
+    assert not torch.equal(calls[0][0], calls[0][1])
+
+
+def test_the_offline_phase_stops_at_the_update_whose_loss_is_not_finite(tmp_path, monkeypatch, capsys):
+    """Losses are looked at every 100 updates; that of 130 and later ones is NaN."""
+
+    class Broken(d3g_from_obs.D3G):
+        def update(self, batch):
+            super().update(batch)
+            if self.updates >= 130:
+                self.losses["critic_loss"] *= NAN
+
+    monkeypatch.setattr(d3g_from_obs, "D3G", Broken)
+    args = {"dataset": str(write(tmp_path / "data.npz")), "run_dir": str(tmp_path / "run"), "offline_updates": 300}
+    _, err = stopped(capsys, 1, walk, d3g_from_obs, **args)
+    assert err == "error: critic_loss is NaN or infinite at step 200; an earlier checkpoint, if any, stays\n"
 
 
 # ------------------------------------------------------------------------------------------- runs as real processes

@@ -134,6 +134,20 @@ def smoke(tmp_path_factory):
         return dict(zip(SMOKE, pool.map(run, SMOKE), strict=True))
 
 
+def test_args_json_without_git_or_the_name_of_the_processor(tmp_path, monkeypatch):
+    """One may be missing without the other."""
+    args = d3g_continuous.Args()
+    whole = d3g_continuous.describe(args, tmp_path)
+    assert None not in (whole["git_commit"], whole["processor"])
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path))
+        assert d3g_continuous.describe(args, tmp_path) == whole | {"git_commit": None}
+    with monkeypatch.context() as patch:
+        read, nameless = Path.read_text, "processor\t: 0\nBogoMIPS\t: 50.00\n"
+        patch.setattr(Path, "read_text", lambda path, **how: nameless if "proc" in path.parts else read(path, **how))
+        assert d3g_continuous.describe(args, tmp_path) == whole | {"processor": None}
+
+
 @pytest.mark.parametrize("env_id", SMOKE)
 def test_run_folder_field_by_field(env_id, smoke):
     script, obs_dim, action_dim, _ = SMOKE[env_id]
@@ -829,7 +843,7 @@ def test_a_task_that_gives_nan_stops_the_run_at_that_step(script, env_id, eval_f
     with pytest.raises(SystemExit) as stop:
         walk(run_dir, script, env_id=f"custom_envs:{env_id}", eval_frequency=eval_frequency)
     assert stop.value.code == 1
-    assert capsys.readouterr().err == f"error: {says}; the last checkpoint stays\n"
+    assert capsys.readouterr().err == f"error: {says}; an earlier checkpoint, if any, stays\n"
     checkpoint = torch.load(run_dir / "checkpoint.pt", weights_only=True)
     assert checkpoint["progress"]["step"] == 40
     assert not (run_dir / "model.pt").exists()

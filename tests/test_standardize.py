@@ -431,11 +431,32 @@ def test_resume_offline_and_online(updates, offline, tmp_path, monkeypatch):
     assert not any(moved), "the average is not the proposal itself"
 
 
-@pytest.mark.parametrize("learning_starts", [0, 1])
-def test_too_few_transitions_for_a_deviation(learning_starts, tmp_path, capsys):
+@pytest.mark.parametrize(("name", "value"), [("learning_starts", 0), ("learning_starts", 1), ("buffer_size", 1)])
+def test_too_few_transitions_for_a_deviation(name, value, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
-        walk(tmp_path / "run", learning_starts=learning_starts)
+        walk(tmp_path / "run", **{name: value})
     assert stop.value.code == 2
-    error = f"error: --learning-starts {learning_starts}: must be at least 2 with --standardize\n"
+    error = f"error: --{name.replace('_', '-')} {value}: must be at least 2 with --standardize\n"
     assert capsys.readouterr().err == error
     assert not (tmp_path / "run").exists()
+
+
+def test_a_single_transition_offline(offline, tmp_path, capsys):
+    train, _, _ = offline
+    file = tmp_path / "data.npz"
+    with np.load(file) as data:
+        one = {name: x[:1] for name, x in data.items()}
+    np.savez(file, **one)
+    with pytest.raises(SystemExit) as stop:
+        train("run")
+    assert stop.value.code == 2
+    error = f"error: --dataset {file}: must have at least 2 transitions with --standardize\n"
+    assert capsys.readouterr().err == error
+    assert not (tmp_path / "run").exists()
+
+
+def test_scaled_states_need_differences():
+    """The class alone, as its arguments are checked with those of a run."""
+    bound = np.ones(1, np.float32)
+    with pytest.raises(ValueError, match="^scale_states needs standardize$"):
+        d3g_from_obs.D3G(2, -bound, bound, scale_states=True)
