@@ -1,5 +1,5 @@
 # /// script
-# requires-python = ">=3.11"
+# requires-python = ">=3.11,<3.15"
 # dependencies = [
 #     "gymnasium[mujoco]==1.4.0",
 #     "mujoco==4.0.0",

@@ -32,8 +32,9 @@ from drawing import (
 )
 
 PLUS = "D3G --standardize --scale-states --average 0.9995"  # D3G+ in Table 1
-COLORS = {"D3G": BLUE, "D3G --standardize": "0.6", "D3G --standardize --scale-states": ORANGE, PLUS: RED}
-OTHERS = (PINK, GREEN, "0.2")  # of what else there is, in alphabetical order
+SCALED = "D3G --standardize --scale-states"
+COLORS = {"D3G": BLUE, "D3G --standardize": "0.6", PLUS: RED, SCALED: "0.2"}
+OTHERS = (PINK, GREEN, ORANGE)  # of what else there is, in alphabetical order
 IDENTITY = ("task", "randomness", "algorithm", "seed")
 COLUMNS = (*IDENTITY, "update", "return_mean")
 
@@ -95,7 +96,8 @@ def draw(runs: dict[tuple[str, ...], np.ndarray]) -> plt.Figure:
                 fail(f"{algorithm} on {', '.join(panel)}: all seeds must have been measured at a common update")
             returns = [curve[np.isin(curve[:, 0], updates), 1] for curve in curves]
             label = "D3G\u207a" if algorithm == PLUS else algorithm
-            draw_curve(axis, np.array(updates), np.stack(returns), label, color)
+            dashed = {"linestyle": (0, (2, 2))} if algorithm == SCALED else {}  # mostly on top of D3G+
+            draw_curve(axis, np.array(updates), np.stack(returns), label, color, **dashed)
         seeds = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
         task = [] if one_task else [panel[0]]
         title = [*task, f"p = {panel[1].removesuffix('.0')}", f"{seeds} seed{'s' if seeds != '1' else ''}"]

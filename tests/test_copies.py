@@ -144,12 +144,12 @@ def test_a_script_that_runs_by_itself_has_the_same_pins(script):
     assert len(given["dependencies"]) >= 4
 
 
-def test_one_lowest_python():
-    lowest = {header(script.read_text())["requires-python"] for script in SCRIPTS}
-    said = re.search(r"Python (3\.\d+) or newer", (ROOT / "README.md").read_text())[1]
-    assert lowest == {f">={said}"}
+def test_one_range_of_pythons():
+    required = {header(script.read_text())["requires-python"] for script in SCRIPTS}
+    lowest, highest = re.search(r"Python 3\.(\d+) to 3\.(\d+)", (ROOT / "README.md").read_text()).groups()
+    assert required == {f">=3.{lowest},<3.{int(highest) + 1}"}
     ruff = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]
-    assert ruff["target-version"] == "py" + said.replace(".", "")
+    assert ruff["target-version"] == f"py3{lowest}"
 
 
 def test_td3_trains_in_the_loop_of_d3g():
