@@ -4,8 +4,8 @@
 #     benchmark/fast_cpu.sh python d3g_continuous.py --env-id Hopper-v4
 # On AMD processors, a library of one function which answers MKL's question whether the processor is Intel's with yes.
 # By itself MKL, and so PyTorch, stays on AVX2 there; so asked, it looks at what the processor can do and takes AVX-512
-# where it is, so that one without computes as before. The last bits of the results differ from those without the
-# library. It is built once, by a C compiler, and goes to ~/.cache/qss-d3g, or where XDG_CACHE_HOME says.
+# where it is. One without it (before Zen 4) is as fast as before. On both the last bits of the results differ from those
+# without the library. It is built once, by a C compiler, and goes to ~/.cache/qss-d3g, or where XDG_CACHE_HOME says.
 # On all processors, tcmalloc (Debian: libtcmalloc-minimal4) where it is installed, which hands out memory faster. The
 # numbers stay as they are.
 set -euo pipefail
