@@ -15,6 +15,7 @@ import tyro
 from drawing import (
     BLUE,
     DAMAGE,
+    LARGEST,
     ORANGE,
     WIDTH,
     arrange,
@@ -63,8 +64,7 @@ def read_run(run_dir: Path) -> tuple[Run, dict[str, np.ndarray]]:
         arrange(file, values, {"row": range(11)}, {"column": range(11)})
         file = run_dir / "distances.csv"
         distances = arrange(file, read_table(file, "step,distance"), {"step": steps})
-        file = run_dir / "path.csv"
-        path = arrange(file, read_table(file, "k,row,column"), {"k": range(51)})
+        path = read_path(run_dir / "path.csv")
         file = run_dir / "evaluations.csv"
         evaluations = read_table(file, "step,return_mean,return_std,length_mean,seconds")
         evaluations = arrange(file, evaluations, {"step": steps})
@@ -79,9 +79,20 @@ def read_run(run_dir: Path) -> tuple[Run, dict[str, np.ndarray]]:
         "optimum": optimal_values(values["row"], values["column"], gamma),
         "steps": distances["step"],
         "distances": distances["distance"],
-        "path": np.column_stack((path["k"], path["row"], path["column"])),
+        "path": path,
     }
     return Run(str(run_dir), identity, info, curve, steps, complete=True), panels
+
+
+def read_path(file: Path) -> np.ndarray:
+    """Return k, row and column of a path [n, 3]; of one that diverges, up to where it leaves the range of numbers."""
+    table = arrange(file, read_table(file, "k,row,column", text=("row", "column")), {"k": range(51)})
+    path = np.column_stack([table[name].astype(float) for name in ("k", "row", "column")])
+    within = (abs(path) <= LARGEST).all(axis=1)  # not where one is NaN
+    n = within.sum()
+    if n == 0 or not within[:n].all():
+        raise ValueError(f"{file.name}: must have finite numbers, of {LARGEST:g} at most, up to its end or a last one")
+    return path[:n]
 
 
 def optimal_values(row: np.ndarray, column: np.ndarray, gamma: float) -> np.ndarray:

@@ -490,6 +490,24 @@ def test_steps_to_goal():
     assert figure6.steps_to_goal(path[:11]) is None
 
 
+def test_a_path_that_leaves_the_range_of_numbers(tmp_path):
+    """As D3G- goes where it has diverged: a million cells, then a million times more with every step."""
+    sys.path.insert(0, str(ROOT / "benchmark"))
+    import figure6
+
+    path = np.column_stack((np.arange(51), *2 * [np.full(51, np.nan)]))
+    path[:8, 1:] = 1e6 ** np.arange(8)[:, None] - 1
+    path[8, 1:] = np.inf, 1e48
+    file = tmp_path / "path.csv"
+    d3g_gridworld.write_table(file, "k,row,column", *path.T)
+    np.testing.assert_array_equal(figure6.read_path(file), path[:8])
+    assert figure6.steps_to_goal(figure6.read_path(file)) is None
+    path[20, 1:] = 0  # back again
+    d3g_gridworld.write_table(file, "k,row,column", *path.T)
+    with pytest.raises(ValueError, match="path.csv: must have finite numbers, of 1e.100 at most, up to its end or"):
+        figure6.read_path(file)
+
+
 def test_figure6_without_complete_runs(root, tmp_path):
     child = draw(tmp_path)
     assert child.returncode == 2
