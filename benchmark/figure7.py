@@ -276,9 +276,9 @@ def main(args: Args) -> None:
             caption = (
                 "Over tasks: the interquartile mean (IQM) of the last evaluations, each scaled so that the random "
                 "policy is 0 and the mean of TD3 at the same step 1, with its stratified bootstrap interval over runs; "
-                "where a task has three seeds or fewer, that is no more than a range. The rows are over different tasks and "
-                "steps and do not rank the algorithms; the IQM leaves out the lowest and the highest quarter of the runs, "
-                "so that a task on which an algorithm fails may not show in it."
+                "where a task has three seeds or fewer, that is no more than a range. The rows are over different "
+                "tasks and steps and do not rank the algorithms; the IQM leaves out the lowest and the highest quarter "
+                "of the runs, so that a task on which an algorithm fails may not show in it."
             )
             files[output.with_suffix(".md")] += "\n" + table_text(caption, score_table(scores))
         files[output.with_suffix(".csv")] = csv_text(numbers)

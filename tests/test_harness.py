@@ -546,7 +546,7 @@ def compiler():
 
 
 def test_fast_cpu_on_amd_preloads_the_answer_once_built(folder):
-    """In the command MKL's question is answered with 1; the library is built once; numbers stay the same to rounding."""
+    """In the command MKL's question is answered with 1; the library is built once; numbers are equal to rounding."""
     compiler()
     environment = processor(folder, amd=True)
     question = "import ctypes; print(ctypes.CDLL(None).mkl_serv_intel_cpu_true())"
