@@ -275,8 +275,8 @@ def test_what_is_said_of_plans_is_in_the_file():
     rows = re.findall(r"^\| p = (\S+) \| (.*) \|$", RESULTS, re.M)
     said = {(float(p), plus, k): cell for p, row in rows for k, cell in enumerate(row.split(" | "), 1) if cell.strip()}
     assert said == {run: f"{first_at_1000(*run):,}" for run in runs}
-    assert len(runs) == 10
-    assert in_text("but for one lapse in ten runs", README)
+    assert len(runs) == 11
+    assert in_text("but for one lapse in eleven runs", README)
     lapses = {run: lost(*run) for run in runs}
     assert [run for run in runs if lapses[run]] == [(0.5, plus, 2)]
     assert in_text(f"at p = 0.5 seed 2 stands from {min(stood(0.5, plus, 2)):,} on but for one look")
@@ -288,6 +288,8 @@ def test_what_is_said_of_plans_is_in_the_file():
     fallen = lost(1, scaled, 1)
     assert fallen.keys() == {100_000}
     assert in_text(f"the last at p = 1, where the pole falls after {fallen[100_000]:.0f} steps")
+    assert {p: lost(p, scaled, 3).keys() for p in (0, 0.5, 1)} == {0: set(), 0.5: {60_000}, 1: set()}
+    assert in_text(f"at p = 0.5, 60,000 updates, the proposal has {lost(0.5, scaled, 3)[60_000]:.0f}")
 
     assert last(1, alone, 1) == last(1, alone, 2) == 80_000
     one, two = (first_at_1000(1, alone, seed) for seed in (1, 2))
