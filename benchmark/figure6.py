@@ -4,7 +4,8 @@
 
 Reads the complete runs in the root folder of d3g_gridworld.py. Every seed is drawn: its heatmap, all on the scale of
 D3G's own values, beyond which D3G-'s are cut off; the distance of its proposal at the start, from which the agent's
-random steps are shaded; and its path, up to the goal. Prints what each run has learned in numbers.
+random steps are shaded; and its path, up to the goal. Prints what each run has learned in numbers, and writes them
+beside the picture as CSV.
 """
 
 from dataclasses import dataclass
@@ -21,15 +22,17 @@ from drawing import (
     arrange,
     bootstrap_interval,
     check_info,
+    csv_text,
     draw_heatmap,
     fail,
+    pictures,
     plt,
     read_json,
     read_table,
     take,
     take_count,
     thousands,
-    write,
+    write_files,
 )
 from evaluations import Run, check_equal, check_seeds
 
@@ -130,16 +133,29 @@ def last_tenth(distances: np.ndarray) -> float:
     return float(distances[-n:].mean())
 
 
+def measure(run: Run, panel: dict[str, np.ndarray]) -> dict[str, float | int | None]:
+    """What a run has learned: its value at the start, how much its values are above the optimal ones on average, the
+    distance of its proposal, after how many proposals its path is at the goal, and the return of its greedy policy."""
+    return {
+        "value_at_start": panel["values"][0],
+        "overestimation": (panel["values"] - panel["optimum"])[:-1].mean(),
+        "distance": last_tenth(panel["distances"]),
+        "steps_to_goal": steps_to_goal(panel["path"]),
+        "return": run.curve[-1, 1],
+    }
+
+
 def say(run: Run, panel: dict[str, np.ndarray]) -> None:
     """Print in a line what a run has learned."""
     values, optimum = panel["values"], panel["optimum"]
-    steps = steps_to_goal(panel["path"])
+    found = measure(run, panel)
+    steps = found["steps_to_goal"]
     where = "misses the goal" if steps is None else f"at the goal after {steps}"
     print(
         f"{run.name}: value at the start {values[0]:.4g} (optimum {optimum[0]:.2f}), "
         f"next to the goal {values[-2]:.4g} ({optimum[-2]:.2f}), "
-        f"overestimation {(values - optimum)[:-1].mean():.4g}, distance {last_tenth(panel['distances']):.3g}, "
-        f"path {where}, greedy return {run.curve[-1, 1]:.0f}"
+        f"overestimation {found['overestimation']:.4g}, distance {found['distance']:.3g}, "
+        f"path {where}, greedy return {found['return']:.0f}"
     )
 
 
@@ -190,16 +206,20 @@ def draw(variants: dict[str, tuple[list[Run], list[dict]]]) -> plt.Figure:
 
 
 def main(args: Args) -> None:
-    """Print a line per run, draw the figure and write the PNG."""
+    """Print a line per run, draw the figure, and write it and the runs' numbers."""
     variants = {variant: read_variant(args.root, variant) for variant in VARIANTS}
+    rows = []
     for variant, (runs, panels) in variants.items():
         for run, panel in zip(runs, panels, strict=True):
             say(run, panel)
+            rows.append({"variant": variant, "seed": run.identity["seed"], **measure(run, panel)})
         means = np.array([last_tenth(panel["distances"]) for panel in panels])
         low, high = bootstrap_interval(means[:, None])[:, 0]
         label = VARIANTS[variant][0]
         print(f"{label}: mean distance over the last tenth of training {means.mean():.3g} [{low:.3g}, {high:.3g}]")
-    write(draw(variants), args.output or args.root / "figure6.png")
+    output = args.output or args.root / "figure6.png"
+    numbers = [list(rows[0])] + [["" if x is None else x for x in row.values()] for row in rows]
+    write_files({**pictures(draw(variants), output), output.with_suffix(".csv"): csv_text(numbers)})
 
 
 if __name__ == "__main__":

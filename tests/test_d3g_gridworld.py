@@ -451,9 +451,12 @@ def draw(*args):
 def test_figure6(root, tmp_path):
     child = draw(root[0], "--output", tmp_path / "figure6.png")
     assert (child.returncode, child.stderr) == (0, "")
-    *lines, last = child.stdout.splitlines()
+    *lines, last, table = child.stdout.splitlines()
     assert last == f"figure: {tmp_path / 'figure6.png'}"
+    assert table == f"table: {tmp_path / 'figure6.csv'}"
     assert len(lines) == 6
+    header, *numbers = rows(tmp_path / "figure6.csv")
+    assert header == "variant,seed,value_at_start,overestimation,distance,steps_to_goal,return".split(",")
     means = []
     for variant in ("d3g", "d3g_no_cycle"):
         tables = [
@@ -462,7 +465,8 @@ def test_figure6(root, tmp_path):
         means.append(np.mean([table[:, 1] for table in tables]))  # fewer than 10 measurements: of all
     assert lines.pop(2).startswith(f"D3G: mean distance over the last tenth of training {means[0]:.3g} [")
     assert lines.pop(4).startswith(f"D3G\u207b: mean distance over the last tenth of training {means[1]:.3g} [")
-    for line, (variant, seed) in zip(lines, [(v, k) for v in ("d3g", "d3g_no_cycle") for k in (1, 2)], strict=True):
+    which = [(v, k) for v in ("d3g", "d3g_no_cycle") for k in (1, 2)]
+    for line, found, (variant, seed) in zip(lines, numbers, which, strict=True):
         run_dir = root[0] / variant / f"seed{seed}"
         values = np.loadtxt(run_dir / "values.csv", delimiter=",", skiprows=1)
         optimum = []
@@ -476,6 +480,11 @@ def test_figure6(root, tmp_path):
         assert f"overestimation {np.mean(values[:-1, 2] - optimum):.4g}, " in line
         greedy = float(rows(run_dir / "evaluations.csv")[-1][1])
         assert line.endswith(f", greedy return {greedy:.0f}")
+        assert found[:3] == [variant, str(seed), str(values[0, 2])]
+        assert float(found[3]) == pytest.approx(np.mean(values[:-1, 2] - optimum))
+        assert f", distance {float(found[4]):.3g}, " in line
+        assert (f" at the goal after {found[5]}, " if found[5] else " misses the goal, ") in line
+        assert float(found[6]) == greedy
     picture = imageio.imread(tmp_path / "figure6.png")
     assert picture.shape[1] >= 1400
     assert picture[..., :3].std() > 10

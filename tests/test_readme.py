@@ -229,6 +229,35 @@ def test_what_is_said_of_ddpg_is_in_the_tables():
     assert in_text(f"per step is {one.format('DDPG ')}, {two.format('')} and {three.format('')}")
 
 
+def test_what_is_said_of_figure_6_is_in_its_numbers():
+    runs = {}
+    with open(ROOT / "benchmark/results/figure6.csv", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            run = {name: float(x) if x else None for name, x in row.items() if name not in ("variant", "seed")}
+            runs[row["variant"], int(row["seed"])] = run
+    assert sorted(runs) == [(variant, seed) for variant in ("d3g", "d3g_no_cycle") for seed in range(1, 6)]
+    d3g = [runs["d3g", seed] for seed in range(1, 6)]
+    assert all(run["return"] == -18 for run in d3g)
+    steps = [run["steps_to_goal"] for run in d3g]
+    assert in_text(f"all five paths of proposals reach the goal, after {min(steps):.0f} to {max(steps):.0f}")
+    above = [run["overestimation"] for run in d3g]
+    assert in_text(
+        f"{np.mean(above):.2f} above the optimal ones on average ({min(above):.2f} to {max(above):.2f} by seed)"
+    )
+    *near, far = sorted(run["distance"] for run in d3g)
+    assert far == runs["d3g", 4]["distance"]
+    assert in_text(f"{min(near):.2f} to {max(near):.2f} cells from a neighbour in four seeds")
+    assert in_text(f"and {far:.2f} in the fifth, seed 4")
+    without = {seed: runs["d3g_no_cycle", seed] for seed in range(1, 6)}
+    diverged = [without[seed]["value_at_start"] for seed in (2, 3, 5)]
+    low, high = (f"{x:.0e}".replace("e+", "e") for x in (min(diverged), max(diverged)))
+    assert in_text(f"three of five diverge, to values of {low} to {high} at the start")
+    assert all(without[seed]["distance"] > 1e6 for seed in (2, 3, 5))
+    assert in_text(f"its proposals are {without[4]['distance']:.0f} cells from a neighbour")
+    assert [without[seed]["return"] for seed in range(1, 6)] == [-18, -500, -500, -500, -500]
+    assert in_text(f"values them {without[1]['overestimation']:.1f} too high on average")
+
+
 def test_the_numbers_of_table_1_are_its_own():
     cells = {}
     for row in re.findall(
