@@ -8,6 +8,7 @@ expectation. Below each panel the last third of training is drawn again, enlarge
 """
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ class Args:
     """the PNG to write; by default appendix.png in the first run's folder"""
 
 
+@cache  # both algorithms have the same ones
 def optimum(setting: str) -> float:
     """The highest expected undiscounted return from the start, with slips within the 500 steps of an episode.
 
