@@ -45,7 +45,7 @@ def fail(message: str):
 def bootstrap_interval(returns: np.ndarray, resamples: int = 10_000) -> np.ndarray:
     """The 95% percentile bootstrap interval of the mean over runs: [runs, n] -> [2, n]."""
     chosen = np.random.default_rng(0).integers(len(returns), size=(resamples, len(returns)))
-    means = np.stack([returns[runs].mean(0) for runs in chosen])
+    means = sum(returns[runs] for runs in chosen.T) / len(returns)
     return np.percentile(means, [2.5, 97.5], axis=0)
 
 
