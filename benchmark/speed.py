@@ -139,6 +139,10 @@ def gflops(passes: int) -> float:
     return passes * 2 * 256**3 / (time.perf_counter() - started) / 1e9
 
 
+class Counted(Exception):
+    """Ends a run whose operations have been counted, before its evaluations, which take longer."""
+
+
 @dataclass
 class Loop:
     """A loop to measure: `measure(passes, **how)` gives seconds; an update is `method` of the agent's class."""
@@ -154,19 +158,23 @@ class Loop:
         return self.measure(passes, **self.how)
 
     def mflop(self) -> float:
-        """Floating-point operations of one update, averaged over an even number of them, in 1e6."""
+        """Floating-point operations of one update, averaged over the first four of a run, in 1e6."""
         update = getattr(self.agent, self.method)
         counts = []
 
         def counted(agent, batch):
+            if len(counts) == 4:
+                raise Counted
             with FlopCounterMode(display=False) as counter:
                 update(agent, batch)
             counts.append(counter.get_total_flops() / 1e6)
 
         setattr(self.agent, self.method, counted)
-        self.seconds(4)
+        with contextlib.suppress(Counted):
+            self.seconds(5)
         setattr(self.agent, self.method, update)
-        return float(np.mean(counts[: len(counts) // 2 * 2]))
+        assert len(counts) == 4
+        return float(np.mean(counts))
 
 
 def all_loops(num_threads: int, dataset: str) -> list[Loop]:
