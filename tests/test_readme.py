@@ -353,10 +353,14 @@ def test_what_is_said_of_d3g_plus_from_observations_is_in_its_evaluations():
     assert said == {run: evaluations for run, evaluations in pendulum.items() if run[0] == "D3G\u207a"}
     d3g = pendulum["D3G", 1, 1]
     assert in_text(f"the evaluations of the run's ten rounds are {min(d3g)} to {max(d3g)}")
-    clone = {p: pendulum["BCO", p, 1][1:] for p in (0, 0.25, 0.5, 0.75, 1)}
-    assert clone[0] == clone[0.25] == clone[0.5] == [1000.0] * 9
-    assert in_text(f"between {min(clone[0.75]):.0f} and {max(clone[0.75]):.0f} and ends at {clone[0.75][-1]:.0f}; at 1")
-    assert in_text(f"its nine evaluations are {min(clone[1])} to {max(clone[1])}")
+    clone = {run[1:]: evaluations[1:] for run, evaluations in pendulum.items() if run[0] == "BCO"}
+    assert clone.keys() == {*((p, 1) for p in (0, 0.25, 0.5, 0.75, 1)), (0.75, 2), (1, 2)}
+    assert clone[0, 1] == clone[0.25, 1] == clone[0.5, 1] == [1000.0] * 9
+    one, two = (f"{min(x):.0f} and {max(x):.0f}" for x in (clone[0.75, 1], clone[0.75, 2]))
+    last = [f"{clone[0.75, seed][-1]:.0f}" for seed in (1, 2)]
+    assert in_text(f"between {one} and ends at {last[0]} (seed 2: between {two}, ends at {last[1]}); at 1 its nine")
+    one, two = (f"{min(clone[1, seed])} to {max(clone[1, seed])}" for seed in (1, 2))
+    assert in_text(f"its nine evaluations are {one} (seed 2: {two})")
     first, *rest = arm["D3G\u207a", 1, 1]
     score = scores["Reacher-v4", 1]
     assert in_text(f"ten evaluations are {first:.1f} and then {max(rest):.1f} to {min(rest):.1f} (data {score:.1f};")
