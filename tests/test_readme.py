@@ -304,8 +304,8 @@ def test_what_is_said_of_plans_is_in_the_file():
     rows = re.findall(r"^\| p = (\S+) \| (.*) \|$", RESULTS, re.M)
     said = {(float(p), plus, k): cell for p, row in rows for k, cell in enumerate(row.split(" | "), 1) if cell.strip()}
     assert said == {run: f"{first_at_1000(*run):,}" for run in runs}
-    assert len(runs) == 11
-    assert in_text("but for one lapse in eleven runs", README)
+    assert len(runs) == 12
+    assert in_text("but for one lapse in twelve runs", README)
     lapses = {run: lost(*run) for run in runs}
     assert [run for run in runs if lapses[run]] == [(0.5, plus, 2)]
     assert in_text(f"at p = 0.5 seed 2 stands from {min(stood(0.5, plus, 2)):,} on but for one look")
