@@ -145,10 +145,9 @@ def measure(run: Run, panel: dict[str, np.ndarray]) -> dict[str, float | int | N
     }
 
 
-def say(run: Run, panel: dict[str, np.ndarray]) -> None:
-    """Print in a line what a run has learned."""
+def say(run: Run, panel: dict[str, np.ndarray], found: dict[str, float | int | None]) -> None:
+    """Print in a line what a run has learned, as `measure` found it."""
     values, optimum = panel["values"], panel["optimum"]
-    found = measure(run, panel)
     steps = found["steps_to_goal"]
     where = "misses the goal" if steps is None else f"at the goal after {steps}"
     print(
@@ -211,8 +210,9 @@ def main(args: Args) -> None:
     rows = []
     for variant, (runs, panels) in variants.items():
         for run, panel in zip(runs, panels, strict=True):
-            say(run, panel)
-            rows.append({"variant": variant, "seed": run.identity["seed"], **measure(run, panel)})
+            found = measure(run, panel)
+            say(run, panel, found)
+            rows.append({"variant": variant, "seed": run.identity["seed"], **found})
         means = np.array([last_tenth(panel["distances"]) for panel in panels])
         low, high = bootstrap_interval(means[:, None])[:, 0]
         label = VARIANTS[variant][0]
