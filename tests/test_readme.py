@@ -303,11 +303,20 @@ def test_what_is_said_of_plans_is_in_the_file():
     assert {last(*run) for run in runs} == {100_000}
     rows = re.findall(r"^\| p = (\S+) \| (.*) \|$", RESULTS, re.M)
     said = {(float(p), plus, k): cell for p, row in rows for k, cell in enumerate(row.split(" | "), 1) if cell.strip()}
-    assert said == {run: f"{first_at_1000(*run):,}" for run in runs}
-    assert len(runs) == 12
-    assert in_text("but for one lapse in twelve runs", README)
-    lapses = {run: lost(*run) for run in runs}
-    assert [run for run in runs if lapses[run]] == [(0.5, plus, 2)]
+    assert len(runs) == 14
+    gone = [(0.25, plus, 2), (0.25, plus, 3)]
+    assert [run for run in sorted(runs) if now[run][100_000] < 1000] == gone
+    assert said == {run: "lost" if run in gone else f"{first_at_1000(*run):,}" for run in runs}
+    assert in_text("in all of fourteen runs and keeps on doing so in twelve, but for one lapse; two", README)
+    assert in_text("twelve of fourteen runs reach 1000", README)
+    two, three = (lost(*run) for run in gone)
+    assert (two.keys(), three.keys()) == ({20_000, 90_000, 100_000}, {90_000, 100_000})
+    assert in_text(
+        f"to 80,000 ({two[20_000]:.0f} at 20,000) and has {two[90_000]:.0f} at 90,000 and {two[100_000]:.0f} at"
+    )
+    assert in_text(f"to 80,000 and has {three[90_000]:.0f} and {three[100_000]:.0f} at the last two")
+    lapses = {run: lost(*run) for run in runs if run not in gone}
+    assert [run for run in lapses if lapses[run]] == [(0.5, plus, 2)]
     assert in_text(f"at p = 0.5 seed 2 stands from {min(stood(0.5, plus, 2)):,} on but for one look")
     assert lapses[0.5, plus, 2].keys() == {50_000}
     assert in_text(f"at 50,000 the pole falls after {lapses[0.5, plus, 2][50_000]:.0f} steps")
@@ -343,12 +352,12 @@ def test_what_is_said_of_d3g_plus_from_observations_is_in_its_evaluations():
     with open(ROOT / "benchmark/results/table1_d3g_plus.csv", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             scores[row["task"], float(row["randomness"])] = float(row["data_score"])
-    pattern = r"^\| (0|0\.\d+|1) \| ([\d.]+) \| (\d) \| ([\d., ]+), then 1000 to the end \|"
+    pattern = r"^\| (0|0\.\d+|1) \| ([\d.]+) \| (\d) \| ([\d., ]+)(, then 1000 to the end)? \|"
     said = {}
-    for p, data, seed, first in re.findall(pattern, RESULTS, re.M):
+    for p, data, seed, first, then in re.findall(pattern, RESULTS, re.M):
         assert float(data) == scores["InvertedPendulum-v4", float(p)]
         evaluations = [float(x) for x in first.split(", ")]
-        said["D3G\u207a", float(p), int(seed)] = evaluations + [1000.0] * (10 - len(evaluations))
+        said["D3G\u207a", float(p), int(seed)] = evaluations + [1000.0] * (10 - len(evaluations) if then else 0)
     pendulum, arm = returns["InvertedPendulum-v4"], returns["Reacher-v4"]
     assert said == {run: evaluations for run, evaluations in pendulum.items() if run[0] == "D3G\u207a"}
     d3g = pendulum["D3G", 1, 1]
