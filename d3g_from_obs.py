@@ -273,7 +273,10 @@ class D3G(nn.Module):
         return difference if self.standardize else s + difference
 
     def cycle(self, s: torch.Tensor, p: torch.Tensor, critic: nn.ModuleList) -> torch.Tensor:
-        """C(s, p) of Algorithm 2, imitation: q = Q_1(s, p) with `critic`, then s + f(s, q). All [batch, obs_dim]."""
+        """C(s, p) of Algorithm 2, imitation: q = Q_1(s, p) with `critic`, then s + f(s, q). All [batch, obs_dim].
+
+        With `clamp_values` q is kept from value_low to value_high, the extremes of Q_1'(s, s') over the latest batch.
+        """
         q = critic[0](s, p)
         if self.clamp_values:
             q = q.clamp(self.value_low, self.value_high)
