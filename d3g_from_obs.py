@@ -20,10 +20,9 @@ default the data are those of a random policy; `--collect` makes others, `--data
     python d3g_from_obs.py --demonstrator runs/expert/model.pt --randomness 0.5 --collect half.npz
     python d3g_from_obs.py --dataset half.npz
 
-`--standardize --scale-states --clamp-values --average 0.9995` trains D3G+, which is ours. In place of s' the networks
-see the difference s' - s, in units of its standard deviation over the data, and in place of s they see s divided by its
-size over the data. The forward dynamics is asked only for values that transitions of the data have. A slow average of
-the proposal's weights acts in place of the proposal.
+`--standardize --scale-states --average 0.9995` trains D3G+, which is ours. In place of s' the networks see the
+difference s' - s, in units of its standard deviation over the data, and in place of s they see s divided by its size
+over the data. A slow average of the proposal's weights acts in place of the proposal.
 """
 
 import copy
@@ -95,7 +94,6 @@ class Args:
     beta: float = 1.0  # weight of the distance between a proposal and its cycle (Eq. 12)
     standardize: bool = False  # D3G+ (ours): give the networks s' - s, over its standard deviation, in place of s'
     scale_states: bool = False  # D3G+: give them s, over its root mean square, in place of s; needs --standardize
-    clamp_values: bool = False  # D3G+: ask f only for values between the lowest and the highest of the batch's data
     average: float = 0.0  # D3G+: decay of an average of the proposal's weights that acts in its place; 0: none
 
 
@@ -174,13 +172,12 @@ class D3G(nn.Module):
                                            transition of value q leads from s
     inverse_dynamics  I_omega              s, s' -> [batch, action_dim], learned online
 
-    D3G+, ours and not the paper's, has four options. With `standardize` the networks' input for s' is
+    D3G+, ours and not the paper's, has three options. With `standardize` the networks' input for s' is
     (s' - s) / sigma, and tau and f give differences in units of sigma [obs_dim], which `set_units` fixes before the
     first update. With `scale_states`, which needs it, their input for s is s / state_scale, one number, which
     `set_state_scale` fixes. Without these the inputs are s and s' themselves: `encode` gives s', `reach` s +
-    difference, `scale` s. With `clamp_values` the cycle asks f only for values between the lowest and the highest of
-    the batch's transitions, because f has learned from no others. With `average` above 0 an exponential moving average
-    of the proposal's weights acts in its place (`propose`).
+    difference, `scale` s. With `average` above 0 an exponential moving average of the proposal's weights acts in its
+    place (`propose`).
 
     `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are those of `Args`, with its help.
     """
@@ -199,7 +196,6 @@ class D3G(nn.Module):
         beta: float = 1.0,
         standardize: bool = False,
         scale_states: bool = False,
-        clamp_values: bool = False,
         average: float = 0.0,
     ):
         super().__init__()
@@ -213,7 +209,6 @@ class D3G(nn.Module):
         self.beta = beta
         self.standardize = standardize
         self.scale_states = scale_states
-        self.clamp_values = clamp_values
         self.average = average
         if standardize:
             self.register_buffer("sigma", torch.ones(obs_dim))
@@ -221,9 +216,6 @@ class D3G(nn.Module):
             self.sigma = 1.0
         if scale_states:
             self.register_buffer("state_scale", torch.ones(()))
-        if clamp_values:
-            self.register_buffer("value_low", torch.tensor(-torch.inf))
-            self.register_buffer("value_high", torch.tensor(torch.inf))
 
         self.critic = nn.ModuleList(MLP(2 * obs_dim, *hidden_sizes, 1) for _ in range(2))
         self.proposal = MLP(obs_dim, *hidden_sizes, obs_dim)
@@ -273,13 +265,8 @@ class D3G(nn.Module):
         return difference if self.standardize else s + difference
 
     def cycle(self, s: torch.Tensor, p: torch.Tensor, critic: nn.ModuleList) -> torch.Tensor:
-        """C(s, p) of Algorithm 2, imitation: q = Q_1(s, p) with `critic`, then s + f(s, q). All [batch, obs_dim].
-
-        With `clamp_values` q is kept from value_low to value_high, the extremes of Q_1'(s, s') over the latest batch.
-        """
+        """C(s, p) of Algorithm 2, imitation: q = Q_1(s, p) with `critic`, then s + f(s, q). All [batch, obs_dim]."""
         q = critic[0](s, p)
-        if self.clamp_values:
-            q = q.clamp(self.value_low, self.value_high)
         return self.reach(s, self.forward_dynamics(s, q))
 
     def update(self, batch: tuple[torch.Tensor, ...]) -> None:
@@ -293,10 +280,6 @@ class D3G(nn.Module):
         s = self.scale(s)  # and for s and s' as states to go on from
         s_next = self.scale(s_next)
         self.updates += 1
-        q_data = self.critic_target[0](s, x)  # Q_1'(s, s'), from which f learns (Eq. 14)
-        if self.clamp_values:  # ours
-            self.value_low.copy_(q_data.min())
-            self.value_high.copy_(q_data.max())
 
         # Eq. 13, target, its cycle with the target critic's q as in the authors' code (Algorithm 2 prints Q_theta):
         # y = r + gamma (1 - terminated) min_i Q_i'(s', C(s', s' + tau'(s')))
@@ -311,7 +294,8 @@ class D3G(nn.Module):
         self.losses["qf1_values"] = q1.detach().mean()
 
         # Eq. 14, forward dynamics: minimise |s + f(s, Q_1'(s, s')) - s'|^2
-        self.minimise("forward_dynamics", F.mse_loss(self.reach(s, self.forward_dynamics(s, q_data)), x))
+        q = self.critic_target[0](s, x)
+        self.minimise("forward_dynamics", F.mse_loss(self.reach(s, self.forward_dynamics(s, q)), x))
 
         if self.updates % self.policy_frequency == 0:
             # Eq. 12, proposal p = s + tau(s): minimise -Q_1(s, C(s, p)) + beta |p - C(s, p)|^2 through q = Q_1(s, p), f
@@ -443,7 +427,6 @@ def train(args: Args) -> Path:
             beta=args.beta,
             standardize=args.standardize,
             scale_states=args.scale_states,
-            clamp_values=args.clamp_values,
             average=args.average,
         ).to(device)
         observations = data.rows[:, :obs_dim]  # of the columns s, r, s', terminated; there is no a

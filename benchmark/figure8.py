@@ -69,7 +69,6 @@ def load(run_dir: Path) -> tuple[d3g_from_obs.D3G, str]:
             hidden_sizes=args["hidden_sizes"],
             standardize="sigma" in model,
             scale_states="state_scale" in model,
-            clamp_values="value_low" in model,
             average=args.get("average", 0.0),
         )
         for name, network in agent.named_children():

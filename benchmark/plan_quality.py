@@ -51,8 +51,6 @@ class Args:
     """the units of D3G+, as of d3g_from_obs.py"""
     scale_states: bool = False
     """in D3G+, states divided by their size, as of d3g_from_obs.py"""
-    clamp_values: bool = False
-    """in D3G+, only values of the data for the forward dynamics, as of d3g_from_obs.py"""
     average: float = 0.0
     """in D3G+, what the average of the proposal, which is then measured, keeps of itself, as of d3g_from_obs.py"""
 
@@ -125,15 +123,8 @@ def main(args: Args) -> None:
     rng = np.random.default_rng(args.seed)
     low = env.action_space.low
     high = env.action_space.high
-    agent = d3g_from_obs.D3G(
-        obs_dim,
-        low,
-        high,
-        standardize=args.standardize,
-        scale_states=args.scale_states,
-        clamp_values=args.clamp_values,
-        average=args.average,
-    )
+    options = {"standardize": args.standardize, "scale_states": args.scale_states, "average": args.average}
+    agent = d3g_from_obs.D3G(obs_dim, low, high, **options)
     units = d3g_from_obs.D3G(obs_dim, low, high, standardize=True)
     units.set_units(s, s_next)
     sigma = units.sigma.numpy()
@@ -150,8 +141,6 @@ def main(args: Args) -> None:
         algorithm += " --standardize"
     if args.scale_states:
         algorithm += " --scale-states"
-    if args.clamp_values:
-        algorithm += " --clamp-values"
     if args.average > 0:
         algorithm += f" --average {args.average}"
     run = [args.env_id, about.get("randomness", Path(args.dataset).stem), algorithm, args.seed]

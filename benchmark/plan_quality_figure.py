@@ -31,12 +31,10 @@ from drawing import (
     write_files,
 )
 
+PLUS = "D3G --standardize --scale-states --average 0.9995"  # D3G+ in Table 1
 SCALED = "D3G --standardize --scale-states"
-UNCLAMPED = "D3G --standardize --scale-states --average 0.9995"
-PLUS = "D3G --standardize --scale-states --clamp-values --average 0.9995"
-NAMES = {UNCLAMPED: "D3G\u207a unclamped", PLUS: "D3G\u207a"}  # as in Table 1
-COLORS = {"D3G": BLUE, "D3G --standardize": "0.6", UNCLAMPED: ORANGE, SCALED: "0.2", PLUS: RED}
-OTHERS = (PINK, GREEN)  # of what else there is, in alphabetical order
+COLORS = {"D3G": BLUE, "D3G --standardize": "0.6", PLUS: RED, SCALED: "0.2"}
+OTHERS = (PINK, GREEN, ORANGE)  # of what else there is, in alphabetical order
 IDENTITY = ("task", "randomness", "algorithm", "seed")
 COLUMNS = (*IDENTITY, "update", "return_mean")
 
@@ -97,8 +95,8 @@ def draw(runs: dict[tuple[str, ...], np.ndarray]) -> plt.Figure:
             if not updates:
                 fail(f"{algorithm} on {', '.join(panel)}: all seeds must have been measured at a common update")
             returns = [curve[np.isin(curve[:, 0], updates), 1] for curve in curves]
-            label = NAMES.get(algorithm, algorithm)
-            dashed = {"linestyle": (0, (2, 2))} if algorithm == SCALED else {}  # mostly on top of D3G+ unclamped
+            label = "D3G\u207a" if algorithm == PLUS else algorithm
+            dashed = {"linestyle": (0, (2, 2))} if algorithm == SCALED else {}  # mostly on top of D3G+
             draw_curve(axis, np.array(updates), np.stack(returns), label, color, **dashed)
         seeds = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
         task = [] if one_task else [panel[0]]

@@ -39,9 +39,7 @@ PAPER = {  # by task and randomness: data, BCO, D3G
     ("InvertedPendulum", 0.75): ("11.4 ± 1.3", "12.1 ± 8.3", "1000 ± 0"),
     ("InvertedPendulum", 1.0): ("8.6 ± 0.3", "31.0 ± 4.7", "1000 ± 0"),
 }
-# Of d3g_from_obs.py's options, which the paper has not, D3G has none, D3G+ all, and D3G+ unclamped all but clamp_values
-PLUS = "D3G\u207a"
-UNCLAMPED = "D3G\u207a unclamped"
+PLUS = "D3G\u207a"  # with standardised differences, scaled states and an averaged proposal, which the paper has not
 HEADER = "task,randomness,algorithm,seed,evaluation,step,return_mean"
 
 
@@ -67,18 +65,9 @@ def identify(info: dict) -> tuple[dict, range]:
         take_count(args, "offline_updates")
         options = [name in args and take(args, name, bool) for name in ("standardize", "scale_states")]
         options.append("average" in args and take(args, "average", float) > 0)
-        clamped = "clamp_values" in args and take(args, "clamp_values", bool)
-        if any(options) != all(options) or (clamped and not all(options)):
-            raise ValueError(
-                "must have all of --standardize, --scale-states and --average, as D3G+ with or without --clamp-values, "
-                "or none, as D3G"
-            )
-        if clamped:
-            algorithm = PLUS
-        elif all(options):
-            algorithm = UNCLAMPED
-        else:
-            algorithm = "D3G"
+        if any(options) != all(options):
+            raise ValueError("must have all of --standardize, --scale-states and --average, as D3G+, or none, as D3G")
+        algorithm = PLUS if all(options) else "D3G"
     elif "policy_updates" in args:
         take_count(args, "policy_updates")
         algorithm = "BCO"
@@ -113,7 +102,7 @@ def about_data(info: dict) -> dict:
 def describe(runs: list[Run], n: int) -> str:
     """The caption: the budget and the versions of the runs, which must have one budget per algorithm."""
     budget = []
-    for algorithm in ("D3G", UNCLAMPED, PLUS, "BCO"):
+    for algorithm in ("D3G", PLUS, "BCO"):
         mine = [run for run in runs if run.identity["algorithm"] == algorithm]
         if not mine:
             continue
@@ -161,10 +150,9 @@ def tabulate(runs: list[Run], n: int) -> tuple[list[list], list[list[str]]]:
     words = [["task", "% random", "data (mean return)", "data, paper"]]
     words[0] += ["BCO (IQM; seeds)", "BCO, paper", "D3G (IQM; seeds)", "D3G, paper"]
     algorithms = ["BCO", "D3G"]
-    for algorithm in (UNCLAMPED, PLUS):
-        if any(run.identity["algorithm"] == algorithm for run in runs):
-            words[0].append(f"{algorithm} (IQM; seeds)")
-            algorithms.append(algorithm)
+    if any(run.identity["algorithm"] == PLUS for run in runs):
+        words[0].append(f"{PLUS} (IQM; seeds)")
+        algorithms.append(PLUS)
     for task, randomness in sorted({(run.identity["task"], run.identity["randomness"]) for run in runs}):
         cell = [run for run in runs if (run.identity["task"], run.identity["randomness"]) == (task, randomness)]
         data = check_data(cell)

@@ -182,7 +182,6 @@ def make_agent(args: dict, state: dict[str, torch.Tensor], env: gym.Env) -> nn.M
             hidden_sizes=sizes,
             standardize=plus,
             scale_states="state_scale" in state,
-            clamp_values="value_low" in state,
             average=args.get("average", 0.0),
         )
     elif "proposal" in networks:

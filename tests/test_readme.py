@@ -48,7 +48,7 @@ ALGORITHMS = {  # of each its script, its arguments, and what the reference chan
     ),
     "D3G+ offline": (
         d3g_from_obs,
-        {"standardize": True, "scale_states": True, "clamp_values": True, "average": 0.9},
+        {"standardize": True, "scale_states": True, "average": 0.9},
         [
             ("d3g_continuous", "d3g_from_obs"),
             ("hidden_sizes=", 'average=model["args"]["average"], hidden_sizes='),
@@ -348,7 +348,6 @@ def test_what_is_said_of_plans_is_in_the_file():
 
 def test_what_is_said_of_d3g_plus_from_observations_is_in_its_evaluations():
     returns, scores = {}, {}
-    unclamped = "D3G\u207a unclamped"
     with open(ROOT / "benchmark/results/table1_d3g_plus_evaluations.csv", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             run = (row["algorithm"], float(row["randomness"]), int(row["seed"]))
@@ -362,9 +361,9 @@ def test_what_is_said_of_d3g_plus_from_observations_is_in_its_evaluations():
     for p, data, seed, first, then in re.findall(pattern, RESULTS, re.M):
         assert float(data) == scores["InvertedPendulum-v4", float(p)]
         evaluations = [float(x) for x in first.split(", ")]
-        said[unclamped, float(p), int(seed)] = evaluations + [1000.0] * (10 - len(evaluations) if then else 0)
+        said["D3G\u207a", float(p), int(seed)] = evaluations + [1000.0] * (10 - len(evaluations) if then else 0)
     pendulum, arm = returns["InvertedPendulum-v4"], returns["Reacher-v4"]
-    assert said == {run: evaluations for run, evaluations in pendulum.items() if run[0] == unclamped}
+    assert said == {run: evaluations for run, evaluations in pendulum.items() if run[0] == "D3G\u207a"}
     d3g = pendulum["D3G", 1, 1]
     assert in_text(f"the evaluations of the run's ten rounds are {min(d3g)} to {max(d3g)}")
     clone = {run[1:]: evaluations[1:] for run, evaluations in pendulum.items() if run[0] == "BCO"}
@@ -375,10 +374,10 @@ def test_what_is_said_of_d3g_plus_from_observations_is_in_its_evaluations():
     assert in_text(f"between {one} and ends at {last[0]} (seed 2: between {two}, ends at {last[1]}); at 1 its nine")
     one, two = (f"{min(clone[1, seed])} to {max(clone[1, seed])}" for seed in (1, 2))
     assert in_text(f"its nine evaluations are {one} (seed 2: {two})")
-    first, *rest = arm[unclamped, 1, 1]
+    first, *rest = arm["D3G\u207a", 1, 1]
     score = scores["Reacher-v4", 1]
     rest = f"{max(rest):.1f} to {min(rest):.1f}"
-    assert in_text(f"ten evaluations of {unclamped} are {first:.1f} and then {rest} (data {score:.1f};")
+    assert in_text(f"ten evaluations of D3G\u207a are {first:.1f} and then {rest} (data {score:.1f};")
     d3g = arm["D3G", 1, 1]
     assert in_text(f"its evaluations are {max(d3g):.1f} to {min(d3g):.1f}")
 

@@ -1,5 +1,5 @@
-"""D3G+ (`--standardize`, offline also `--scale-states`, `--clamp-values` and `--average`): its updates against NumPy
-in float64, its units, and what a run keeps of them."""
+"""D3G+ (`--standardize`, offline also `--scale-states` and `--average`): its updates against NumPy in float64, its
+units, and what a run keeps of them."""
 
 import custom_envs
 import numpy as np
@@ -112,21 +112,16 @@ def expected_update(nets, batch, delayed):
     return y, losses
 
 
-def expected_offline_update(nets, batch, delayed, scale_states=False, clamp_values=False, average=0.0):
+def expected_offline_update(nets, batch, delayed, scale_states=False, average=0.0):
     """Section 7 offline: f takes q = Q(s, p), p a difference in units of sigma; returns y and the losses.
 
-    With scale_states every network takes s / scale in place of s, the differences being as they are. With clamp_values
-    f takes no q outside the values of the batch, by the target critic, neither in y nor for the proposal, whose
-    gradient is then 0 there. The average takes no part; it moves towards the proposal after it."""
+    With scale_states every network takes s / scale in place of s, the differences being as they are. The average takes
+    no part; it moves towards the proposal after it."""
     s, _, r, s_next, d = batch
     delta = (s_next - s) / SIGMA
     if scale_states:
         s, s_next = s / SCALE, s_next / SCALE
-    limits = (-np.inf, np.inf)
-    if clamp_values:
-        values = nets["critic_target.0"].forward(s, delta)
-        limits = (values.min(), values.max())
-    q = nets["critic_target.0"].forward(s_next, nets["proposal_target"].forward(s_next)).clip(*limits)
+    q = nets["critic_target.0"].forward(s_next, nets["proposal_target"].forward(s_next))
     c = nets["forward_dynamics"].forward(s_next, q)
     q_next = np.minimum(*(nets[f"critic_target.{i}"].forward(s_next, c) for i in (0, 1)))
     y = r + HOW["gamma"] * (1 - d) * q_next
@@ -135,14 +130,12 @@ def expected_offline_update(nets, batch, delayed, scale_states=False, clamp_valu
     losses["forward_dynamics_loss"] = fit(nets["forward_dynamics"], (s, q), delta)
     if delayed:
         p = nets["proposal"].forward(s)
-        q = nets["critic.0"].forward(s, p)
-        inside = (q >= limits[0]) & (q <= limits[1])
-        c = nets["forward_dynamics"].forward(s, q.clip(*limits))
+        c = nets["forward_dynamics"].forward(s, nets["critic.0"].forward(s, p))
         q = nets["critic.0"].forward(s, c)
         losses["proposal_loss"] = -q.mean() + HOW["beta"] * ((c - p) ** 2).mean()
         pull = HOW["beta"] * 2 * (c - p) / p.size
         d_c = nets["critic.0"].backward(-np.ones_like(q) / BATCH)[1][:, OBS:] + pull
-        d_q = nets["forward_dynamics"].backward(d_c)[1][:, OBS:] * inside
+        d_q = nets["forward_dynamics"].backward(d_c)[1][:, OBS:]
         nets["critic.0"].forward(s, p)
         d_p = nets["critic.0"].backward(d_q)[1][:, OBS:] - pull
         nets["proposal"].adam(nets["proposal"].backward(d_p)[0], HOW["learning_rate"])
@@ -166,10 +159,9 @@ def assert_equal_networks(agent, nets):
         (d3g_continuous, expected_update, {}),
         (d3g_from_obs, expected_offline_update, {}),
         (d3g_from_obs, expected_offline_update, {"scale_states": True}),
-        (d3g_from_obs, expected_offline_update, {"clamp_values": True}),
         (d3g_from_obs, expected_offline_update, {"average": AVERAGE}),
     ],
-    ids=["d3g_continuous", "d3g_from_obs", "d3g_from_obs-scale", "d3g_from_obs-clamp", "d3g_from_obs-average"],
+    ids=["d3g_continuous", "d3g_from_obs", "d3g_from_obs-scale", "d3g_from_obs-average"],
 )
 @pytest.mark.parametrize("policy_frequency", [1, 2])
 def test_update_equals_hand_derived(script, expected, more, policy_frequency, float64, monkeypatch):
@@ -390,7 +382,7 @@ def offline(tmp_path):
     names = ("observations", "next_observations", "rewards", "terminations")
     data = tmp_path / "data.npz"
     np.savez(data, **dict(zip(names, (s, s_next, np.zeros(300), np.zeros(300)), strict=True)))
-    plus = {"standardize": True, "scale_states": True, "clamp_values": True, "average": AVERAGE}
+    plus = {"standardize": True, "scale_states": True, "average": AVERAGE}
     small = {"rounds": 2, "steps_per_round": 10, "inverse_updates": 3, "eval_episodes": 1}
     small |= {"hidden_sizes": (8, 8), "batch_size": 4, "offline_updates": 8, "checkpoint_frequency": 3}
 
