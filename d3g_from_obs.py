@@ -20,9 +20,9 @@ default the data are those of a random policy; `--collect` makes others, `--data
     python d3g_from_obs.py --demonstrator runs/expert/model.pt --randomness 0.5 --collect half.npz
     python d3g_from_obs.py --dataset half.npz
 
-`--standardize --scale-states --average 0.9995` trains D3G+, which is ours. In place of s' the networks see the
-difference s' - s, in units of its standard deviation over the data, and in place of s they see s divided by its size
-over the data. A slow average of the proposal's weights acts in place of the proposal.
+`--standardize --scale-states --layer-norm` trains D3G+, which is ours. In place of s' the networks see the difference
+s' - s, in units of its standard deviation over the data, and in place of s they see s divided by its size over the
+data. The critics normalise their hidden layers, so that their values stay bounded where there are no data.
 """
 
 import copy
@@ -94,7 +94,7 @@ class Args:
     beta: float = 1.0  # weight of the distance between a proposal and its cycle (Eq. 12)
     standardize: bool = False  # D3G+ (ours): give the networks s' - s, over its standard deviation, in place of s'
     scale_states: bool = False  # D3G+: give them s, over its root mean square, in place of s; needs --standardize
-    average: float = 0.0  # D3G+: decay of an average of the proposal's weights that acts in its place; 0: none
+    layer_norm: bool = False  # D3G+: normalise the hidden layers of the critics
 
 
 # Copied from d3g_continuous.MLP
@@ -110,6 +110,24 @@ class MLP(nn.Module):
         x = torch.cat(inputs, 1)
         for layer in hidden:
             x = torch.relu_(layer(x))
+        return output(x)
+
+
+class NormMLP(MLP):
+    """An MLP with a layer normalisation before each ReLU: [batch, n_1], ... -> [batch, sizes[-1]].
+
+    Ball et al. (ICML 2023) use it in critics. What the last layer sees has a bounded norm, wherever the inputs lie.
+    """
+
+    def __init__(self, *sizes: int):
+        super().__init__(*sizes)
+        self.norms = nn.ModuleList(nn.LayerNorm(n) for n in sizes[1:-1])
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        *hidden, output = self.layers
+        x = torch.cat(inputs, 1)
+        for layer, norm in zip(hidden, self.norms, strict=True):
+            x = torch.relu_(norm(layer(x)))
         return output(x)
 
 
@@ -176,8 +194,7 @@ class D3G(nn.Module):
     (s' - s) / sigma, and tau and f give differences in units of sigma [obs_dim], which `set_units` fixes before the
     first update. With `scale_states`, which needs it, their input for s is s / state_scale, one number, which
     `set_state_scale` fixes. Without these the inputs are s and s' themselves: `encode` gives s', `reach` s +
-    difference, `scale` s. With `average` above 0 an exponential moving average of the proposal's weights acts in its
-    place (`propose`).
+    difference, `scale` s. With `layer_norm` the critics are of the kind `NormMLP`.
 
     `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are those of `Args`, with its help.
     """
@@ -196,7 +213,7 @@ class D3G(nn.Module):
         beta: float = 1.0,
         standardize: bool = False,
         scale_states: bool = False,
-        average: float = 0.0,
+        layer_norm: bool = False,
     ):
         super().__init__()
         if scale_states and not standardize:
@@ -209,7 +226,6 @@ class D3G(nn.Module):
         self.beta = beta
         self.standardize = standardize
         self.scale_states = scale_states
-        self.average = average
         if standardize:
             self.register_buffer("sigma", torch.ones(obs_dim))
         else:
@@ -217,7 +233,8 @@ class D3G(nn.Module):
         if scale_states:
             self.register_buffer("state_scale", torch.ones(()))
 
-        self.critic = nn.ModuleList(MLP(2 * obs_dim, *hidden_sizes, 1) for _ in range(2))
+        critic = NormMLP if layer_norm else MLP
+        self.critic = nn.ModuleList(critic(2 * obs_dim, *hidden_sizes, 1) for _ in range(2))
         self.proposal = MLP(obs_dim, *hidden_sizes, obs_dim)
         self.inverse_dynamics = InverseDynamics(obs_dim, action_low, action_high, hidden_sizes)
         self.forward_dynamics = MLP(obs_dim + 1, *hidden_sizes, obs_dim)
@@ -227,8 +244,6 @@ class D3G(nn.Module):
 
         self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
         self.proposal_target = copy.deepcopy(self.proposal).requires_grad_(False)
-        if average > 0:
-            self.proposal_average = copy.deepcopy(self.proposal).requires_grad_(False)
         self.online = [*self.critic.parameters(), *self.proposal.parameters()]
         self.targets = [*self.critic_target.parameters(), *self.proposal_target.parameters()]
         self.updates = 0
@@ -308,13 +323,6 @@ class D3G(nn.Module):
                 for target, online in zip(self.targets, self.online, strict=True):
                     target.lerp_(online, self.tau)
 
-            # Ours, the proposal that acts (k is self.average): psi_average <- k psi_average + (1 - k) psi
-            if self.average > 0:
-                with torch.no_grad():
-                    averages = self.proposal_average.parameters()
-                    for average, online in zip(averages, self.proposal.parameters(), strict=True):
-                        average.lerp_(online, 1 - self.average)
-
     def update_inverse_dynamics(self, batch: tuple[torch.Tensor, ...]) -> None:
         """Eq. 10 on a batch s, a, r, s', terminated from acting: minimise |I(s, s') - a|^2."""
         s, a, _, s_next, _ = batch
@@ -332,17 +340,12 @@ class D3G(nn.Module):
         optimizer.step()
         self.losses[f"{name}_loss"] = loss.detach()
 
-    def propose(self, s: torch.Tensor) -> torch.Tensor:
-        """The proposal p = s + tau(s) to act towards; `s` is the output of `scale`. Both [batch, obs_dim]."""
-        proposal = self.proposal_average if self.average > 0 else self.proposal
-        return self.reach(s, proposal(s))
-
     @torch.inference_mode()
     def act(self, observation: np.ndarray, noise: np.ndarray | float = 0.0) -> np.ndarray:
         """Eq. 9: I(s, s + tau(s)) + noise for one observation [obs_dim], clipped to the action bounds [action_dim]."""
         bias = self.inverse_dynamics.action_bias
         s = self.scale(torch.as_tensor(observation, dtype=bias.dtype, device=bias.device).unsqueeze(0))
-        p = self.propose(s)
+        p = self.reach(s, self.proposal(s))
         action = self.inverse_dynamics(s, p).squeeze(0).cpu().numpy()
         return np.clip(action + noise, self.action_low, self.action_high).astype(self.action_low.dtype)
 
@@ -352,7 +355,8 @@ class D3G(nn.Module):
         plan = []
         for _ in range(steps):
             scaled = self.scale(s)
-            c = self.cycle(scaled, self.propose(scaled), self.critic_target)
+            p = self.reach(scaled, self.proposal(scaled))
+            c = self.cycle(scaled, p, self.critic_target)
             s = self.decode(s, c)
             plan.append(s)
         return torch.stack(plan)
@@ -427,7 +431,7 @@ def train(args: Args) -> Path:
             beta=args.beta,
             standardize=args.standardize,
             scale_states=args.scale_states,
-            average=args.average,
+            layer_norm=args.layer_norm,
         ).to(device)
         observations = data.rows[:, :obs_dim]  # of the columns s, r, s', terminated; there is no a
         if args.standardize:
@@ -611,7 +615,6 @@ def check_args(args: Args) -> None:
     check("exploration_noise", noise_fits, "at least 0 and finite")
     check("beta", 0 <= args.beta < np.inf, "at least 0 and finite")
     check("scale_states", args.standardize or not args.scale_states, "used with --standardize")
-    check("average", 0 <= args.average < 1, "from 0 to below 1")
     check("gamma", 0 <= args.gamma <= 1, "from 0 to 1")
     check("tau", 0 < args.tau <= 1, "above 0 and at most 1")
     check("resume", not args.resume or args.run_dir is not None, "used with --run-dir")

@@ -69,7 +69,7 @@ def load(run_dir: Path) -> tuple[d3g_from_obs.D3G, str]:
             hidden_sizes=args["hidden_sizes"],
             standardize="sigma" in model,
             scale_states="state_scale" in model,
-            average=args.get("average", 0.0),
+            layer_norm=args.get("layer_norm", False),
         )
         for name, network in agent.named_children():
             network.load_state_dict(model[name])

@@ -51,8 +51,8 @@ class Args:
     """the units of D3G+, as of d3g_from_obs.py"""
     scale_states: bool = False
     """in D3G+, states divided by their size, as of d3g_from_obs.py"""
-    average: float = 0.0
-    """in D3G+, what the average of the proposal, which is then measured, keeps of itself, as of d3g_from_obs.py"""
+    layer_norm: bool = False
+    """in D3G+, critics that normalise their hidden layers, as of d3g_from_obs.py"""
 
 
 def grid_of_actions(space: gym.spaces.Box, tries: int) -> np.ndarray:
@@ -79,7 +79,9 @@ def best_action(env: gym.Env, actions: np.ndarray, proposed: np.ndarray, sigma: 
 def proposed_state(agent: d3g_from_obs.D3G, observation: np.ndarray) -> np.ndarray:
     """The next state [obs_dim] that the agent proposes for one observation [obs_dim]."""
     s = torch.as_tensor(observation, dtype=torch.float32).unsqueeze(0)
-    return agent.decode(s, agent.propose(agent.scale(s))).squeeze(0).numpy()
+    scaled = agent.scale(s)
+    p = agent.reach(scaled, agent.proposal(scaled))
+    return agent.decode(s, p).squeeze(0).numpy()
 
 
 def measure(agent, env: gym.Env, actions: np.ndarray, sigma: np.ndarray, seeds: list[int]) -> list[float]:
@@ -108,8 +110,6 @@ def main(args: Args) -> None:
         fail(f"--tries {args.tries}: must be at least 2")
     if args.scale_states and not args.standardize:
         fail("--scale-states True: must be used with --standardize")
-    if not 0 <= args.average < 1:
-        fail(f"--average {args.average}: must be from 0 to below 1")
     env = d3g_from_obs.make_env(args.env_id)
     if not isinstance(env.unwrapped, gym.envs.mujoco.MujocoEnv):
         fail(f"--env-id {args.env_id}: must be a MuJoCo task")
@@ -123,7 +123,7 @@ def main(args: Args) -> None:
     rng = np.random.default_rng(args.seed)
     low = env.action_space.low
     high = env.action_space.high
-    options = {"standardize": args.standardize, "scale_states": args.scale_states, "average": args.average}
+    options = {name: getattr(args, name) for name in ("standardize", "scale_states", "layer_norm")}
     agent = d3g_from_obs.D3G(obs_dim, low, high, **options)
     units = d3g_from_obs.D3G(obs_dim, low, high, standardize=True)
     units.set_units(s, s_next)
@@ -141,8 +141,8 @@ def main(args: Args) -> None:
         algorithm += " --standardize"
     if args.scale_states:
         algorithm += " --scale-states"
-    if args.average > 0:
-        algorithm += f" --average {args.average}"
+    if args.layer_norm:
+        algorithm += " --layer-norm"
     run = [args.env_id, about.get("randomness", Path(args.dataset).stem), algorithm, args.seed]
     columns = ["task", "randomness", "algorithm", "seed", "update", "return_mean"]
     columns += [f"return_{k}" for k in range(args.starts)]

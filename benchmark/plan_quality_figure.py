@@ -31,7 +31,7 @@ from drawing import (
     write_files,
 )
 
-PLUS = "D3G --standardize --scale-states --average 0.9995"  # D3G+ in Table 1
+PLUS = "D3G --standardize --scale-states --layer-norm"  # D3G+ in Table 1
 SCALED = "D3G --standardize --scale-states"
 COLORS = {"D3G": BLUE, "D3G --standardize": "0.6", PLUS: RED, SCALED: "0.2"}
 OTHERS = (PINK, GREEN, ORANGE)  # of what else there is, in alphabetical order

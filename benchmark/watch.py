@@ -182,7 +182,7 @@ def make_agent(args: dict, state: dict[str, torch.Tensor], env: gym.Env) -> nn.M
             hidden_sizes=sizes,
             standardize=plus,
             scale_states="state_scale" in state,
-            average=args.get("average", 0.0),
+            layer_norm=args.get("layer_norm", False),
         )
     elif "proposal" in networks:
         agent = d3g_continuous.D3G(obs_dim, low, high, hidden_sizes=sizes, standardize=plus, cycle=args["cycle"])

@@ -1342,7 +1342,6 @@ D3G_COUNTS = ["dataset_size", "offline_updates", "checkpoint_frequency", "eval_f
     + [("d3g_from_obs", name, x, "from 0 to 1") for name in ("randomness", "gamma") for x in (-0.1, 1.1, NAN)]
     + [("d3g_from_obs", "beta", x, "at least 0 and finite") for x in (-0.1, NAN, INF)]
     + [("d3g_from_obs", "scale_states", True, "used with --standardize")]
-    + [("d3g_from_obs", "average", x, "from 0 to below 1") for x in (-0.1, 1.0)]
     + [("d3g_from_obs", "tau", x, "above 0 and at most 1") for x in (0.0, 1.1, NAN)]
     + [(script, "learning_rate", x, "positive and finite") for script in SCRIPTS for x in (0.0, -1.0, NAN, INF)]
     + [(script, "exploration_noise", x, "at least 0 and finite") for script in SCRIPTS for x in (-0.0, -0.1, NAN, INF)]

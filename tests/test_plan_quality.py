@@ -83,7 +83,7 @@ def test_distances_are_in_units_of_sigma():
         ({}, "D3G"),
         ({"standardize": True}, "D3G --standardize"),
         ({"standardize": True, "scale_states": True}, "D3G --standardize --scale-states"),
-        ({"average": 0.9}, "D3G --average 0.9"),
+        ({"layer_norm": True}, "D3G --layer-norm"),
     ],
 )
 def test_learns_as_a_run_does_and_measures_its_proposal(how, algorithm, dataset, tmp_path, monkeypatch):
@@ -102,8 +102,7 @@ def test_learns_as_a_run_does_and_measures_its_proposal(how, algorithm, dataset,
     d3g_from_obs.train(d3g_from_obs.Args(offline_updates=40, run_dir=str(tmp_path / "run"), **online, **how))
     model = torch.load(tmp_path / "run" / "model.pt", weights_only=True)
     agent = kept[-1]
-    networks = ["critic", "proposal", "forward_dynamics", "critic_target", "proposal_target"]
-    for network in networks + ["proposal_average"] * ("average" in how):
+    for network in ("critic", "proposal", "forward_dynamics", "critic_target", "proposal_target"):
         for name, tensor in getattr(agent, network).state_dict().items():
             assert torch.equal(tensor, model[network][name]), f"{network}.{name}"
 
@@ -127,7 +126,6 @@ def test_learns_as_a_run_does_and_measures_its_proposal(how, algorithm, dataset,
         ({"starts": 0}, "--starts 0: must be at least 1"),
         ({"tries": 1}, "--tries 1: must be at least 2"),
         ({"scale_states": True}, "--scale-states True: must be used with --standardize"),
-        ({"average": 1.0}, "--average 1.0: must be from 0 to below 1"),
         ({"env_id": "MountainCarContinuous-v0"}, "--env-id MountainCarContinuous-v0: must be a MuJoCo task"),
         ({"env_id": "Reacher-v4"}, "--dataset {}: must be a data set with 11 observations"),
     ],
@@ -161,7 +159,7 @@ def test_draws_every_seed_and_their_mean_where_all_were_measured(tmp_path, monke
     files = [tmp_path / f"{k}.csv" for k in range(4)]
     files[0].write_text(measured("D3G", 1, [5.0, 6.0, 7.0]))
     files[1].write_text(measured("D3G", 2, [8.0, 9.0], every=20))
-    files[2].write_text(measured("D3G --standardize --scale-states --average 0.9995", 1, [1000.0]))
+    files[2].write_text(measured("D3G --standardize --scale-states --layer-norm", 1, [1000.0]))
     files[3].write_text(measured("D3G", 1, [3.0], randomness="0.5"))
     plan_quality_figure.main(plan_quality_figure.Args(tuple(files[:3]), tmp_path / "plans.png"))
     first = (tmp_path / "plans.csv").read_text()

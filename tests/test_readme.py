@@ -48,11 +48,10 @@ ALGORITHMS = {  # of each its script, its arguments, and what the reference chan
     ),
     "D3G+ offline": (
         d3g_from_obs,
-        {"standardize": True, "scale_states": True, "average": 0.9},
+        {"standardize": True, "scale_states": True, "layer_norm": True},
         [
             ("d3g_continuous", "d3g_from_obs"),
-            ("hidden_sizes=", 'average=model["args"]["average"], hidden_sizes='),
-            ("hidden_sizes=", "scale_states=True, standardize=True, hidden_sizes="),
+            ("hidden_sizes=", "layer_norm=True, scale_states=True, standardize=True, hidden_sizes="),
             ("env =", 'agent.sigma.copy_(model["sigma"])\nenv ='),
             ("env =", 'agent.state_scale.copy_(model["state_scale"])\nenv ='),
         ],

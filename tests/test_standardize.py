@@ -1,11 +1,11 @@
-"""D3G+ (`--standardize`, offline also `--scale-states` and `--average`): its updates against NumPy in float64, its
+"""D3G+ (`--standardize`, offline also `--scale-states` and `--layer-norm`): its updates against NumPy in float64, its
 units, and what a run keeps of them."""
 
 import custom_envs
 import numpy as np
 import pytest
 import torch
-from numpy_net import Net
+from numpy_net import Net, NormNet
 
 import d3g_continuous
 import d3g_from_obs
@@ -14,7 +14,6 @@ OBS, ACT, BATCH = 3, 2, 7
 LOW, HIGH = np.array([-1.0, -0.5]), np.array([2.0, 0.25])
 SIGMA = np.array([0.02, 3.0, 0.4])
 SCALE = 0.3
-AVERAGE = 0.8
 HOW = {"hidden_sizes": (5, 4), "gamma": 0.9, "tau": 0.05, "beta": 0.7, "learning_rate": 1e-3}
 
 
@@ -26,23 +25,22 @@ def float64():
 
 
 def make_agent(script, policy_frequency=2, **more):
-    """An agent with sigma, whose targets and average differ from the online networks; and its networks in NumPy."""
+    """An agent with sigma, whose targets differ from the online networks; and its networks in NumPy."""
     torch.manual_seed(2)
     agent = script.D3G(OBS, LOW, HIGH, **HOW, policy_frequency=policy_frequency, standardize=True, **more)
     agent.sigma.copy_(torch.tensor(SIGMA))
     if more.get("scale_states"):
         agent.state_scale.fill_(SCALE)
-    others = list(agent.targets)
-    if "average" in more:
-        others += agent.proposal_average.parameters()
+    norms = [p for name, p in agent.critic.named_parameters() if "norms" in name]  # otherwise 1 and 0
     with torch.no_grad():
-        for parameter in others:
+        for parameter in (*agent.targets, *norms):
             parameter += 0.3 * torch.randn_like(parameter)
     nets = {}
+    net_of_critic = NormNet if more.get("layer_norm") else Net
     for name, network in agent.named_children():
         if "critic" in name:
-            nets[f"{name}.0"] = Net(network[0])
-            nets[f"{name}.1"] = Net(network[1])
+            nets[f"{name}.0"] = net_of_critic(network[0])
+            nets[f"{name}.1"] = net_of_critic(network[1])
         else:
             nets[name] = Net(network)
     return agent, nets
@@ -112,11 +110,11 @@ def expected_update(nets, batch, delayed):
     return y, losses
 
 
-def expected_offline_update(nets, batch, delayed, scale_states=False, average=0.0):
+def expected_offline_update(nets, batch, delayed, scale_states=False, layer_norm=False):
     """Section 7 offline: f takes q = Q(s, p), p a difference in units of sigma; returns y and the losses.
 
-    With scale_states every network takes s / scale in place of s, the differences being as they are. The average takes
-    no part; it moves towards the proposal after it."""
+    With scale_states every network takes s / scale in place of s, the differences being as they are. With layer_norm
+    the critics among `nets` are such (NormNet), and nothing else changes."""
     s, _, r, s_next, d = batch
     delta = (s_next - s) / SIGMA
     if scale_states:
@@ -140,10 +138,6 @@ def expected_offline_update(nets, batch, delayed, scale_states=False, average=0.
         d_p = nets["critic.0"].backward(d_q)[1][:, OBS:] - pull
         nets["proposal"].adam(nets["proposal"].backward(d_p)[0], HOW["learning_rate"])
         move_targets(nets)
-        if average > 0:
-            slow = nets["proposal_average"]
-            pairs = zip(slow.parameters, nets["proposal"].parameters, strict=True)
-            slow.parameters = [average * x + (1 - average) * online for x, online in pairs]
     return y, losses
 
 
@@ -159,9 +153,10 @@ def assert_equal_networks(agent, nets):
         (d3g_continuous, expected_update, {}),
         (d3g_from_obs, expected_offline_update, {}),
         (d3g_from_obs, expected_offline_update, {"scale_states": True}),
-        (d3g_from_obs, expected_offline_update, {"average": AVERAGE}),
+        (d3g_from_obs, expected_offline_update, {"layer_norm": True}),
+        (d3g_from_obs, expected_offline_update, {"scale_states": True, "layer_norm": True}),
     ],
-    ids=["d3g_continuous", "d3g_from_obs", "d3g_from_obs-scale", "d3g_from_obs-average"],
+    ids=["d3g_continuous", "d3g_from_obs", "d3g_from_obs-scale", "d3g_from_obs-norm", "d3g_from_obs-both"],
 )
 @pytest.mark.parametrize("policy_frequency", [1, 2])
 def test_update_equals_hand_derived(script, expected, more, policy_frequency, float64, monkeypatch):
@@ -208,14 +203,13 @@ def test_inverse_dynamics_of_the_online_rounds(scale_states, float64):
         (d3g_continuous, {}),
         (d3g_from_obs, {}),
         (d3g_from_obs, {"scale_states": True}),
-        (d3g_from_obs, {"average": AVERAGE}),
+        (d3g_from_obs, {"layer_norm": True}),
     ],
 )
 def test_acting_and_imagining(script, more, float64):
-    """a = I(s, tau(s)); an imagined state is s + sigma f(s, Q_1'(s, tau(s))); scaled states are told as such, and an
-    average of tau acts in its place."""
+    """a = I(s, tau(s)); an imagined state is s + sigma f(s, Q_1'(s, tau(s))); scaled states are told as such."""
     agent, nets = make_agent(script, **more)
-    proposal = nets["proposal_average" if "average" in more else "proposal"]
+    proposal = nets["proposal"]
 
     def told(s):
         return s / SCALE if "scale_states" in more else s
@@ -237,11 +231,28 @@ def test_the_papers_agent_has_no_sigma(float64):
     for script in (d3g_continuous, d3g_from_obs):
         agent = script.D3G(OBS, LOW, HIGH, **HOW)
         assert not {"sigma", "state_scale"} & agent.state_dict().keys()
-        assert not hasattr(agent, "proposal_average")
+        assert not any("norms" in name for name in agent.state_dict())
         s, _, _, s_next, _ = (torch.tensor(x) for x in next(batches(1)))
         assert agent.encode(s, s_next) is s_next
         if script is d3g_from_obs:
             assert agent.scale(s) is s
+
+
+def test_normalised_critics_are_bounded_wherever_their_inputs_lie():
+    """|Q| <= |w| sqrt(n) + |b| with the last layer's w and b and its n inputs, however far s' is; another MLP grows."""
+    torch.manual_seed(3)
+    far = torch.randn(500, OBS) * 1e6
+    s = torch.randn(500, OBS)
+    for layer_norm in (False, True):
+        agent = d3g_from_obs.D3G(OBS, LOW, HIGH, hidden_sizes=(16, 9), standardize=True, layer_norm=layer_norm)
+        for critic in agent.critic:
+            output = critic.layers[-1]
+            bound = (output.weight.norm() * 9**0.5 + output.bias.abs()).item()
+            highest = critic(s, far).abs().max().item()
+            if layer_norm:
+                assert 0.1 * bound < highest <= bound
+            else:
+                assert highest > 1000 * bound
 
 
 # ---------------------------------------------------------------------------------------------------------- units
@@ -382,7 +393,7 @@ def offline(tmp_path):
     names = ("observations", "next_observations", "rewards", "terminations")
     data = tmp_path / "data.npz"
     np.savez(data, **dict(zip(names, (s, s_next, np.zeros(300), np.zeros(300)), strict=True)))
-    plus = {"standardize": True, "scale_states": True, "average": AVERAGE}
+    plus = {"standardize": True, "scale_states": True, "layer_norm": True}
     small = {"rounds": 2, "steps_per_round": 10, "inverse_updates": 3, "eval_episodes": 1}
     small |= {"hidden_sizes": (8, 8), "batch_size": 4, "offline_updates": 8, "checkpoint_frequency": 3}
 
@@ -405,7 +416,7 @@ def test_the_data_sets_sigma_serves_both_phases(offline):
 
 @pytest.mark.parametrize("updates", [3, 8])
 def test_resume_offline_and_online(updates, offline, tmp_path, monkeypatch):
-    """Stopped at a checkpoint of either phase, a run ends with the same networks, its average among them."""
+    """Stopped at a checkpoint of either phase, a run ends with the same networks, the critics' norms among them."""
     train, _, _ = offline
     whole = train("whole")
     save = d3g_from_obs.save
@@ -423,12 +434,12 @@ def test_resume_offline_and_online(updates, offline, tmp_path, monkeypatch):
     assert checkpoint["updates"] == updates
     model = train("run", resume=True)
     networks = [name for name, value in whole.items() if isinstance(value, dict) and name != "args"]
-    assert "proposal_average" in networks
+    norm = "1.norms.0.weight"
+    assert not torch.equal(whole["critic"][norm], torch.ones(8)), "it has learned"
+    assert not torch.equal(whole["critic_target"][norm], whole["critic"][norm])
     for name in networks:
         for key, value in whole[name].items():
             assert torch.equal(value, model[name][key]), f"{name}.{key}"
-    moved = [torch.equal(x, model["proposal"][key]) for key, x in model["proposal_average"].items()]
-    assert not any(moved), "the average is not the proposal itself"
 
 
 @pytest.mark.parametrize(("name", "value"), [("learning_starts", 0), ("learning_starts", 1), ("buffer_size", 1)])
