@@ -32,8 +32,7 @@ from drawing import (
 )
 
 PLUS = "D3G --standardize --scale-states --layer-norm"  # D3G+ in Table 1
-SCALED = "D3G --standardize --scale-states"
-COLORS = {"D3G": BLUE, "D3G --standardize": "0.6", PLUS: RED, SCALED: "0.2"}
+COLORS = {"D3G": BLUE, "D3G --standardize": "0.6", "D3G --standardize --scale-states": "0.2", PLUS: RED}
 OTHERS = (PINK, GREEN, ORANGE)  # of what else there is, in alphabetical order
 IDENTITY = ("task", "randomness", "algorithm", "seed")
 COLUMNS = (*IDENTITY, "update", "return_mean")
@@ -77,7 +76,7 @@ def draw(runs: dict[tuple[str, ...], np.ndarray]) -> plt.Figure:
     others = sorted({algorithm for _, _, algorithm, _ in runs} - COLORS.keys())
     if len(others) > len(OTHERS):
         fail(f"FILES: must have at most {len(OTHERS)} further algorithms, have {', '.join(others)}")
-    colors = {**COLORS, **dict(zip(others, OTHERS, strict=False))}
+    colors = {**dict(zip(others, OTHERS, strict=False)), **COLORS}  # D3G+ last, on top
     figure, axes = plt.subplots(
         1, len(panels), figsize=size, squeeze=False, sharex=True, sharey=True, layout="constrained"
     )
@@ -96,8 +95,7 @@ def draw(runs: dict[tuple[str, ...], np.ndarray]) -> plt.Figure:
                 fail(f"{algorithm} on {', '.join(panel)}: all seeds must have been measured at a common update")
             returns = [curve[np.isin(curve[:, 0], updates), 1] for curve in curves]
             label = "D3G\u207a" if algorithm == PLUS else algorithm
-            dashed = {"linestyle": (0, (2, 2))} if algorithm == SCALED else {}  # mostly on top of D3G+
-            draw_curve(axis, np.array(updates), np.stack(returns), label, color, **dashed)
+            draw_curve(axis, np.array(updates), np.stack(returns), label, color)
         seeds = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
         task = [] if one_task else [panel[0]]
         title = [*task, f"p = {panel[1].removesuffix('.0')}", f"{seeds} seed{'s' if seeds != '1' else ''}"]
