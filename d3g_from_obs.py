@@ -22,7 +22,7 @@ default the data are those of a random policy; `--collect` makes others, `--data
 
 `--standardize --scale-states --layer-norm` trains D3G+, which is ours. In place of s' the networks see the difference
 s' - s, in units of its standard deviation over the data, and in place of s they see s divided by its size over the
-data. The critics normalise their hidden layers, so that their values stay bounded where there are no data.
+data. The critics normalise their hidden layers, so that their values do not grow with the distance from the data.
 """
 
 import copy
@@ -116,7 +116,7 @@ class MLP(nn.Module):
 class NormMLP(MLP):
     """An MLP with a layer normalisation before each ReLU: [batch, n_1], ... -> [batch, sizes[-1]].
 
-    Ball et al. (ICML 2023) use it in critics. What the last layer sees has a bounded norm, wherever the inputs lie.
+    Ball et al. (ICML 2023) use it in critics. For given weights the output is bounded, wherever the inputs lie.
     """
 
     def __init__(self, *sizes: int):
@@ -193,8 +193,8 @@ class D3G(nn.Module):
     D3G+, ours and not the paper's, has three options. With `standardize` the networks' input for s' is
     (s' - s) / sigma, and tau and f give differences in units of sigma [obs_dim], which `set_units` fixes before the
     first update. With `scale_states`, which needs it, their input for s is s / state_scale, one number, which
-    `set_state_scale` fixes. Without these the inputs are s and s' themselves: `encode` gives s', `reach` s +
-    difference, `scale` s. With `layer_norm` the critics are of the kind `NormMLP`.
+    `set_state_scale` fixes. Without these two the inputs are s and s' themselves: `encode` gives s', `reach` s +
+    difference, `scale` s. With `layer_norm` the critics are `NormMLP`s in place of `MLP`s.
 
     `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are those of `Args`, with its help.
     """
