@@ -303,7 +303,14 @@ def test_what_is_said_of_plans_is_in_the_file():
     alone, scaled, unscaled = "--standardize", "--standardize --scale-states", "--standardize --layer-norm"
     plus = f"{scaled} --layer-norm"
     runs = {run for run in now if run[1] == plus}
+    stopped = (0.75, plus, 1)
+    runs.remove(stopped)
     assert {last(*run) for run in runs} == {100_000}
+    falls = [f"{value:.0f}" for value in lost(*stopped).values()]
+    assert (min(stood(*stopped)), min(lost(*stopped))) == (30_000, 40_000)
+    assert in_text(f"has 1000 at 30,000 and then {', '.join(falls[:-1])} and {falls[-1]} at the looks to 80,000")
+    assert first_at_1000(0.75, scaled, 1) == 40_000
+    assert in_text("has lost its plan from 40,000 on", README)
     rows = re.findall(r"^\| p = (\S+) \| (.*) \|$", RESULTS, re.M)
     said = {(float(p), plus, k): cell for p, row in rows for k, cell in enumerate(row.split(" | "), 1) if cell.strip()}
     assert said == {run: f"{first_at_1000(*run):,}" for run in runs}
