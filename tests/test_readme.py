@@ -303,26 +303,27 @@ def test_what_is_said_of_plans_is_in_the_file():
     alone, scaled, unscaled = "--standardize", "--standardize --scale-states", "--standardize --layer-norm"
     plus = f"{scaled} --layer-norm"
     runs = {run for run in now if run[1] == plus}
-    stopped = (0.75, plus, 1)
-    runs.remove(stopped)
     assert {last(*run) for run in runs} == {100_000}
-    falls = [f"{value:.0f}" for value in lost(*stopped).values()]
-    assert (min(stood(*stopped)), min(lost(*stopped))) == (30_000, 40_000)
-    assert in_text(f"has 1000 at 30,000 and then {', '.join(falls[:-1])} and {falls[-1]} at the looks to 80,000")
-    assert first_at_1000(0.75, scaled, 1) == 40_000
-    assert in_text("has lost its plan from 40,000 on", README)
     rows = re.findall(r"^\| p = (\S+) \| (.*) \|$", RESULTS, re.M)
     said = {(float(p), plus, k): cell for p, row in rows for k, cell in enumerate(row.split(" | "), 1) if cell.strip()}
     assert said == {run: f"{first_at_1000(*run):,}" for run in runs}
     looks = {run: first_at_1000(*run) for run in runs}
-    late = {(1, plus, 1): 70_000, (1, plus, 2): 70_000}
+    late = {(0.75, plus, 1): 90_000, (1, plus, 1): 70_000, (1, plus, 2): 70_000}
     assert looks == {(0, plus, 1): 10_000, (0.25, plus, 2): 10_000, (0.25, plus, 3): 10_000, **late}
+    assert [run for run in runs if lost(*run)] == [(0.75, plus, 1)]
+    falls = lost(0.75, plus, 1)
+    assert min(stood(0.75, plus, 1)) == 30_000
+    assert list(falls) == list(range(40_000, 90_000, 10_000))
+    values = [f"{value:.0f}" for value in falls.values()]
+    assert in_text(f"1000 at 30,000, then {', '.join(values[:-1])} and {values[-1]} at the looks from 40,000 to 80,000")
+    assert first_at_1000(0.75, scaled, 1) == 40_000
     assert in_text(
-        "its proposals balance the pole to the end, in three runs from the first look on and in the two on completely "
-        "random data from 70,000; without the normalisation they fail again at some looks in three of these five",
+        "its proposals balance the pole to the end in five of six runs once they do, in three of them from the first "
+        "look on and in the two on completely random data from 70,000; without the normalisation three of these five "
+        "fail again at some looks. The sixth, on data of 75%, stands at 30,000, fails from 40,000 to 80,000",
         README,
     )
-    assert in_text("data of 0, 25 and 100% random actions: all five runs reach 1000 and stay there", README)
+    assert in_text("all six runs reach 1000 and stay there in their rounds", README)
 
     without = {run for run in now if run[1] == scaled}
     assert len(without) == 14
