@@ -95,6 +95,7 @@ class Args:
     standardize: bool = False  # D3G+ (ours): give the networks s' - s, over its standard deviation, in place of s'
     scale_states: bool = False  # D3G+: give them s, over its root mean square, in place of s; needs --standardize
     layer_norm: bool = False  # D3G+: normalise the hidden layers of the critics
+    clamp_values: bool = False  # D3G+: let no q that f is asked for, nor that of a target, leave the batch's values
 
 
 # Copied from d3g_continuous.MLP
@@ -214,6 +215,7 @@ class D3G(nn.Module):
         standardize: bool = False,
         scale_states: bool = False,
         layer_norm: bool = False,
+        clamp_values: bool = False,
     ):
         super().__init__()
         if scale_states and not standardize:
@@ -226,12 +228,16 @@ class D3G(nn.Module):
         self.beta = beta
         self.standardize = standardize
         self.scale_states = scale_states
+        self.clamp_values = clamp_values
         if standardize:
             self.register_buffer("sigma", torch.ones(obs_dim))
         else:
             self.sigma = 1.0
         if scale_states:
             self.register_buffer("state_scale", torch.ones(()))
+        if clamp_values:
+            self.register_buffer("value_low", torch.tensor(-torch.inf))
+            self.register_buffer("value_high", torch.tensor(torch.inf))
 
         critic = NormMLP if layer_norm else MLP
         self.critic = nn.ModuleList(critic(2 * obs_dim, *hidden_sizes, 1) for _ in range(2))
@@ -279,9 +285,14 @@ class D3G(nn.Module):
         """The networks' input for the state that a difference, as tau and f give it, leads to from s: see `encode`."""
         return difference if self.standardize else s + difference
 
+    def clamp(self, q: torch.Tensor) -> torch.Tensor:
+        """A value q [batch, 1], or with `clamp_values` the nearest from the lowest to the highest Q_1'(s, s') in the
+        latest batch."""
+        return q.clamp(self.value_low, self.value_high) if self.clamp_values else q
+
     def cycle(self, s: torch.Tensor, p: torch.Tensor, critic: nn.ModuleList) -> torch.Tensor:
         """C(s, p) of Algorithm 2, imitation: q = Q_1(s, p) with `critic`, then s + f(s, q). All [batch, obs_dim]."""
-        q = critic[0](s, p)
+        q = self.clamp(critic[0](s, p))
         return self.reach(s, self.forward_dynamics(s, q))
 
     def update(self, batch: tuple[torch.Tensor, ...]) -> None:
@@ -295,13 +306,17 @@ class D3G(nn.Module):
         s = self.scale(s)  # and for s and s' as states to go on from
         s_next = self.scale(s_next)
         self.updates += 1
+        q_data = self.critic_target[0](s, x)  # Q_1'(s, s'), from which f learns
+        if self.clamp_values:
+            self.value_low.copy_(q_data.min())
+            self.value_high.copy_(q_data.max())
 
         # Eq. 13, target, its cycle with the target critic's q as in the authors' code (Algorithm 2 prints Q_theta):
         # y = r + gamma (1 - terminated) min_i Q_i'(s', C(s', s' + tau'(s')))
         with torch.no_grad():
             c = self.cycle(s_next, self.reach(s_next, self.proposal_target(s_next)), self.critic_target)
             q1, q2 = (critic(s_next, c) for critic in self.critic_target)
-            y = r + self.gamma * (1 - terminated) * torch.min(q1, q2)
+            y = r + self.gamma * (1 - terminated) * self.clamp(torch.min(q1, q2))
 
         # Eq. 6, critics: minimise sum_i |y - Q_i(s, s')|^2
         q1, q2 = (critic(s, x) for critic in self.critic)
@@ -309,8 +324,7 @@ class D3G(nn.Module):
         self.losses["qf1_values"] = q1.detach().mean()
 
         # Eq. 14, forward dynamics: minimise |s + f(s, Q_1'(s, s')) - s'|^2
-        q = self.critic_target[0](s, x)
-        self.minimise("forward_dynamics", F.mse_loss(self.reach(s, self.forward_dynamics(s, q)), x))
+        self.minimise("forward_dynamics", F.mse_loss(self.reach(s, self.forward_dynamics(s, q_data)), x))
 
         if self.updates % self.policy_frequency == 0:
             # Eq. 12, proposal p = s + tau(s): minimise -Q_1(s, C(s, p)) + beta |p - C(s, p)|^2 through q = Q_1(s, p), f
@@ -432,6 +446,7 @@ def train(args: Args) -> Path:
             standardize=args.standardize,
             scale_states=args.scale_states,
             layer_norm=args.layer_norm,
+            clamp_values=args.clamp_values,
         ).to(device)
         observations = data.rows[:, :obs_dim]  # of the columns s, r, s', terminated; there is no a
         if args.standardize:

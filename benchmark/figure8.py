@@ -70,6 +70,7 @@ def load(run_dir: Path) -> tuple[d3g_from_obs.D3G, str]:
             standardize="sigma" in model,
             scale_states="state_scale" in model,
             layer_norm=args.get("layer_norm", False),
+            clamp_values="value_low" in model,
         )
         for name, network in agent.named_children():
             network.load_state_dict(model[name])

@@ -53,6 +53,8 @@ class Args:
     """in D3G+, states divided by their size, as of d3g_from_obs.py"""
     layer_norm: bool = False
     """in D3G+, critics that normalise their hidden layers, as of d3g_from_obs.py"""
+    clamp_values: bool = False
+    """in D3G+, no values but those of the batch, as of d3g_from_obs.py"""
 
 
 def grid_of_actions(space: gym.spaces.Box, tries: int) -> np.ndarray:
@@ -123,7 +125,7 @@ def main(args: Args) -> None:
     rng = np.random.default_rng(args.seed)
     low = env.action_space.low
     high = env.action_space.high
-    options = {name: getattr(args, name) for name in ("standardize", "scale_states", "layer_norm")}
+    options = {name: getattr(args, name) for name in ("standardize", "scale_states", "layer_norm", "clamp_values")}
     agent = d3g_from_obs.D3G(obs_dim, low, high, **options)
     units = d3g_from_obs.D3G(obs_dim, low, high, standardize=True)
     units.set_units(s, s_next)
@@ -143,6 +145,8 @@ def main(args: Args) -> None:
         algorithm += " --scale-states"
     if args.layer_norm:
         algorithm += " --layer-norm"
+    if args.clamp_values:
+        algorithm += " --clamp-values"
     run = [args.env_id, about.get("randomness", Path(args.dataset).stem), algorithm, args.seed]
     columns = ["task", "randomness", "algorithm", "seed", "update", "return_mean"]
     columns += [f"return_{k}" for k in range(args.starts)]
