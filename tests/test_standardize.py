@@ -110,30 +110,34 @@ def expected_update(nets, batch, delayed):
     return y, losses
 
 
-def expected_offline_update(nets, batch, delayed, scale_states=False, layer_norm=False):
+def expected_offline_update(nets, batch, delayed, scale_states=False, layer_norm=False, clamp_values=False):
     """Section 7 offline: f takes q = Q(s, p), p a difference in units of sigma; returns y and the losses.
 
     With scale_states every network takes s / scale in place of s, the differences being as they are. With layer_norm
-    the critics among `nets` are such (NormNet), and nothing else changes."""
+    the critics among `nets` are such (NormNet), and nothing else changes. With clamp_values the q that f takes, in y and
+    for the proposal, whose gradient is 0 where q is changed, and the q in y are kept within the values of the batch."""
     s, _, r, s_next, d = batch
     delta = (s_next - s) / SIGMA
     if scale_states:
         s, s_next = s / SCALE, s_next / SCALE
+    values = nets["critic_target.0"].forward(s, delta)
+    limits = (values.min(), values.max()) if clamp_values else (-np.inf, np.inf)
     q = nets["critic_target.0"].forward(s_next, nets["proposal_target"].forward(s_next))
-    c = nets["forward_dynamics"].forward(s_next, q)
+    c = nets["forward_dynamics"].forward(s_next, q.clip(*limits))
     q_next = np.minimum(*(nets[f"critic_target.{i}"].forward(s_next, c) for i in (0, 1)))
-    y = r + HOW["gamma"] * (1 - d) * q_next
+    y = r + HOW["gamma"] * (1 - d) * q_next.clip(*limits)
     losses = {"critic_loss": sum(fit(nets[f"critic.{i}"], (s, delta), y) for i in (0, 1))}
-    q = nets["critic_target.0"].forward(s, delta)
-    losses["forward_dynamics_loss"] = fit(nets["forward_dynamics"], (s, q), delta)
+    losses["forward_dynamics_loss"] = fit(nets["forward_dynamics"], (s, values), delta)
     if delayed:
         p = nets["proposal"].forward(s)
-        c = nets["forward_dynamics"].forward(s, nets["critic.0"].forward(s, p))
+        q = nets["critic.0"].forward(s, p)
+        inside = (q >= limits[0]) & (q <= limits[1])
+        c = nets["forward_dynamics"].forward(s, q.clip(*limits))
         q = nets["critic.0"].forward(s, c)
         losses["proposal_loss"] = -q.mean() + HOW["beta"] * ((c - p) ** 2).mean()
         pull = HOW["beta"] * 2 * (c - p) / p.size
         d_c = nets["critic.0"].backward(-np.ones_like(q) / BATCH)[1][:, OBS:] + pull
-        d_q = nets["forward_dynamics"].backward(d_c)[1][:, OBS:]
+        d_q = nets["forward_dynamics"].backward(d_c)[1][:, OBS:] * inside
         nets["critic.0"].forward(s, p)
         d_p = nets["critic.0"].backward(d_q)[1][:, OBS:] - pull
         nets["proposal"].adam(nets["proposal"].backward(d_p)[0], HOW["learning_rate"])
@@ -155,8 +159,10 @@ def assert_equal_networks(agent, nets):
         (d3g_from_obs, expected_offline_update, {"scale_states": True}),
         (d3g_from_obs, expected_offline_update, {"layer_norm": True}),
         (d3g_from_obs, expected_offline_update, {"scale_states": True, "layer_norm": True}),
+        (d3g_from_obs, expected_offline_update, {"clamp_values": True}),
+        (d3g_from_obs, expected_offline_update, {"scale_states": True, "clamp_values": True}),
     ],
-    ids=["d3g_continuous", "d3g_from_obs", "d3g_from_obs-scale", "d3g_from_obs-norm", "d3g_from_obs-both"],
+    ids=["online", "offline", "scale", "norm", "scale-norm", "clamp", "scale-clamp"],
 )
 @pytest.mark.parametrize("policy_frequency", [1, 2])
 def test_update_equals_hand_derived(script, expected, more, policy_frequency, float64, monkeypatch):
