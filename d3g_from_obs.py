@@ -20,9 +20,9 @@ default the data are those of a random policy; `--collect` makes others, `--data
     python d3g_from_obs.py --demonstrator runs/expert/model.pt --randomness 0.5 --collect half.npz
     python d3g_from_obs.py --dataset half.npz
 
-`--standardize --scale-states --layer-norm` trains D3G+, which is ours. In place of s' the networks see the difference
+`--standardize --scale-states --clamp-values` trains D3G+, which is ours. In place of s' the networks see the difference
 s' - s, in units of its standard deviation over the data, and in place of s they see s divided by its size over the
-data. The critics normalise their hidden layers, so that their values do not grow with the distance from the data.
+data. The forward dynamics is asked only for values that transitions of the data have, and no target has a higher one.
 """
 
 import copy
@@ -94,8 +94,7 @@ class Args:
     beta: float = 1.0  # weight of the distance between a proposal and its cycle (Eq. 12)
     standardize: bool = False  # D3G+ (ours): give the networks s' - s, over its standard deviation, in place of s'
     scale_states: bool = False  # D3G+: give them s, over its root mean square, in place of s; needs --standardize
-    layer_norm: bool = False  # D3G+: normalise the hidden layers of the critics
-    clamp_values: bool = False  # D3G+: let no q that f is asked for, nor that of a target, leave the batch's values
+    clamp_values: bool = False  # D3G+: keep the q that f is asked for, and that of y, within the batch's Q_1'(s, s')
 
 
 # Copied from d3g_continuous.MLP
@@ -111,24 +110,6 @@ class MLP(nn.Module):
         x = torch.cat(inputs, 1)
         for layer in hidden:
             x = torch.relu_(layer(x))
-        return output(x)
-
-
-class NormMLP(MLP):
-    """An MLP with a layer normalisation before each ReLU: [batch, n_1], ... -> [batch, sizes[-1]].
-
-    Ball et al. (ICML 2023) use it in critics. For given weights the output is bounded, wherever the inputs lie.
-    """
-
-    def __init__(self, *sizes: int):
-        super().__init__(*sizes)
-        self.norms = nn.ModuleList(nn.LayerNorm(n) for n in sizes[1:-1])
-
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        *hidden, output = self.layers
-        x = torch.cat(inputs, 1)
-        for layer, norm in zip(hidden, self.norms, strict=True):
-            x = torch.relu_(norm(layer(x)))
         return output(x)
 
 
@@ -195,7 +176,8 @@ class D3G(nn.Module):
     (s' - s) / sigma, and tau and f give differences in units of sigma [obs_dim], which `set_units` fixes before the
     first update. With `scale_states`, which needs it, their input for s is s / state_scale, one number, which
     `set_state_scale` fixes. Without these two the inputs are s and s' themselves: `encode` gives s', `reach` s +
-    difference, `scale` s. With `layer_norm` the critics are `NormMLP`s in place of `MLP`s.
+    difference, `scale` s. With `clamp_values` the value that the cycle asks f for and the next state's value in the
+    target (Eq. 13) are kept from `value_low` to `value_high`, the lowest and the highest Q_1'(s, s') of the batch.
 
     `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are those of `Args`, with its help.
     """
@@ -214,7 +196,6 @@ class D3G(nn.Module):
         beta: float = 1.0,
         standardize: bool = False,
         scale_states: bool = False,
-        layer_norm: bool = False,
         clamp_values: bool = False,
     ):
         super().__init__()
@@ -239,8 +220,7 @@ class D3G(nn.Module):
             self.register_buffer("value_low", torch.tensor(-torch.inf))
             self.register_buffer("value_high", torch.tensor(torch.inf))
 
-        critic = NormMLP if layer_norm else MLP
-        self.critic = nn.ModuleList(critic(2 * obs_dim, *hidden_sizes, 1) for _ in range(2))
+        self.critic = nn.ModuleList(MLP(2 * obs_dim, *hidden_sizes, 1) for _ in range(2))
         self.proposal = MLP(obs_dim, *hidden_sizes, obs_dim)
         self.inverse_dynamics = InverseDynamics(obs_dim, action_low, action_high, hidden_sizes)
         self.forward_dynamics = MLP(obs_dim + 1, *hidden_sizes, obs_dim)
@@ -286,8 +266,7 @@ class D3G(nn.Module):
         return difference if self.standardize else s + difference
 
     def clamp(self, q: torch.Tensor) -> torch.Tensor:
-        """A value q [batch, 1], or with `clamp_values` the nearest from the lowest to the highest Q_1'(s, s') in the
-        latest batch."""
+        """q itself, or with `clamp_values` the nearest value from value_low to value_high. Both [batch, 1]."""
         return q.clamp(self.value_low, self.value_high) if self.clamp_values else q
 
     def cycle(self, s: torch.Tensor, p: torch.Tensor, critic: nn.ModuleList) -> torch.Tensor:
@@ -307,7 +286,7 @@ class D3G(nn.Module):
         s_next = self.scale(s_next)
         self.updates += 1
         q_data = self.critic_target[0](s, x)  # Q_1'(s, s'), from which f learns
-        if self.clamp_values:
+        if self.clamp_values:  # ours
             self.value_low.copy_(q_data.min())
             self.value_high.copy_(q_data.max())
 
@@ -445,7 +424,6 @@ def train(args: Args) -> Path:
             beta=args.beta,
             standardize=args.standardize,
             scale_states=args.scale_states,
-            layer_norm=args.layer_norm,
             clamp_values=args.clamp_values,
         ).to(device)
         observations = data.rows[:, :obs_dim]  # of the columns s, r, s', terminated; there is no a

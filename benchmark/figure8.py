@@ -69,7 +69,6 @@ def load(run_dir: Path) -> tuple[d3g_from_obs.D3G, str]:
             hidden_sizes=args["hidden_sizes"],
             standardize="sigma" in model,
             scale_states="state_scale" in model,
-            layer_norm=args.get("layer_norm", False),
             clamp_values="value_low" in model,
         )
         for name, network in agent.named_children():

@@ -51,10 +51,8 @@ class Args:
     """the units of D3G+, as of d3g_from_obs.py"""
     scale_states: bool = False
     """in D3G+, states divided by their size, as of d3g_from_obs.py"""
-    layer_norm: bool = False
-    """in D3G+, critics that normalise their hidden layers, as of d3g_from_obs.py"""
     clamp_values: bool = False
-    """in D3G+, no values but those of the batch, as of d3g_from_obs.py"""
+    """in D3G+, values kept within those of the batch, as of d3g_from_obs.py"""
 
 
 def grid_of_actions(space: gym.spaces.Box, tries: int) -> np.ndarray:
@@ -125,7 +123,7 @@ def main(args: Args) -> None:
     rng = np.random.default_rng(args.seed)
     low = env.action_space.low
     high = env.action_space.high
-    options = {name: getattr(args, name) for name in ("standardize", "scale_states", "layer_norm", "clamp_values")}
+    options = {name: getattr(args, name) for name in ("standardize", "scale_states", "clamp_values")}
     agent = d3g_from_obs.D3G(obs_dim, low, high, **options)
     units = d3g_from_obs.D3G(obs_dim, low, high, standardize=True)
     units.set_units(s, s_next)
@@ -143,8 +141,6 @@ def main(args: Args) -> None:
         algorithm += " --standardize"
     if args.scale_states:
         algorithm += " --scale-states"
-    if args.layer_norm:
-        algorithm += " --layer-norm"
     if args.clamp_values:
         algorithm += " --clamp-values"
     run = [args.env_id, about.get("randomness", Path(args.dataset).stem), algorithm, args.seed]

@@ -31,7 +31,7 @@ from drawing import (
     write_files,
 )
 
-PLUS = "D3G --standardize --scale-states --layer-norm"  # D3G+ in Table 1
+PLUS = "D3G --standardize --scale-states --clamp-values"  # D3G+ in Table 1
 COLORS = {"D3G": BLUE, "D3G --standardize": "0.6", "D3G --standardize --scale-states": "0.2", PLUS: RED}
 OTHERS = (PINK, GREEN, ORANGE)  # of what else there is, in alphabetical order
 IDENTITY = ("task", "randomness", "algorithm", "seed")

@@ -185,7 +185,7 @@ def all_loops(num_threads: int, dataset: str) -> list[Loop]:
     d3g = cheetah | {"module": d3g_continuous}
     td3 = cheetah | {"module": td3_baseline}
     grid = here | {"module": d3g_gridworld, "num_seeds": 1}
-    offline_plus = data | {"standardize": True, "scale_states": True, "layer_norm": True}
+    offline_plus = data | {"standardize": True, "scale_states": True, "clamp_values": True}
     with_cycle = grid | {"variants": ("d3g",), "folder": "d3g/seed1"}
     no_cycle = grid | {"variants": ("d3g_no_cycle",), "folder": "d3g_no_cycle/seed1"}
     return [

@@ -39,7 +39,7 @@ PAPER = {  # by task and randomness: data, BCO, D3G
     ("InvertedPendulum", 0.75): ("11.4 ± 1.3", "12.1 ± 8.3", "1000 ± 0"),
     ("InvertedPendulum", 1.0): ("8.6 ± 0.3", "31.0 ± 4.7", "1000 ± 0"),
 }
-PLUS = "D3G\u207a"  # with standardised differences, scaled states and normalised critics, which the paper has not
+PLUS = "D3G\u207a"  # with standardised differences, scaled states and clamped values, which the paper has not
 HEADER = "task,randomness,algorithm,seed,evaluation,step,return_mean"
 
 
@@ -63,11 +63,11 @@ def identify(info: dict) -> tuple[dict, range]:
     args = info["args"]
     if "offline_updates" in args:
         take_count(args, "offline_updates")
-        plus = ("standardize", "scale_states", "layer_norm")
+        plus = ("standardize", "scale_states", "clamp_values")
         options = [name in args and take(args, name, bool) for name in plus]
         if any(options) != all(options):
             raise ValueError(
-                "must have all of --standardize, --scale-states and --layer-norm, as D3G+, or none, as D3G"
+                "must have all of --standardize, --scale-states and --clamp-values, as D3G+, or none, as D3G"
             )
         algorithm = PLUS if all(options) else "D3G"
     elif "policy_updates" in args:

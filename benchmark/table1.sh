@@ -5,7 +5,7 @@
 #         python benchmark/table1.py runs/table1/* --output runs/table1.md
 #     benchmark/table1.sh --tasks InvertedPendulum-v4 --randomness 0,1 --seeds 1,2 --d3g "--offline-updates 150000"
 # The selections --tasks, --randomness, --algorithms and --seeds are the printer's own; algorithms are d3g, bco and, only
-# where it is named, d3g_plus (D3G with standardised differences, scaled states and normalised critics). --expert,
+# where it is named, d3g_plus (D3G with standardised differences, scaled states and clamped values). --expert,
 # --data, --d3g and --bco take further arguments of the experts, the collection, the runs of D3G (d3g_plus too) and
 # those of BCO; what remains goes to all runs that learn from data.
 set -euo pipefail -f
@@ -33,7 +33,7 @@ done
 chosen="--env-id --run-dir --resume --no-resume --demonstrator --randomness --collect --dataset"
 why="is chosen for each run; select with --tasks, --randomness, --algorithms and --seeds"
 refuse "$chosen --algorithm" "$why" $expert
-plus="--standardize --no-standardize --scale-states --no-scale-states --layer-norm --no-layer-norm"
+plus="--standardize --no-standardize --scale-states --no-scale-states --clamp-values --no-clamp-values"
 refuse "$chosen --seed $plus" "$why" $data $d3g $bco "${passed[@]}"
 refuse "--dataset-size --dataset-seed" "is of the data sets, must be in --data" $d3g $bco "${passed[@]}"
 check_tasks "$tasks"
@@ -66,7 +66,7 @@ for task in ${tasks//,/ }; do
 done
 echo wait
 declare -A script=([d3g]="d3g_from_obs.py" [bco]="bco_baseline.py")
-script[d3g_plus]="d3g_from_obs.py --standardize --scale-states --layer-norm"
+script[d3g_plus]="d3g_from_obs.py --standardize --scale-states --clamp-values"
 declare -A arguments=([d3g]=$d3g [d3g_plus]=$d3g [bco]=$bco)
 for seed in ${seeds//,/ }; do
     for task in ${tasks//,/ }; do

@@ -182,7 +182,6 @@ def make_agent(args: dict, state: dict[str, torch.Tensor], env: gym.Env) -> nn.M
             hidden_sizes=sizes,
             standardize=plus,
             scale_states="state_scale" in state,
-            layer_norm=args.get("layer_norm", False),
             clamp_values="value_low" in state,
         )
     elif "proposal" in networks:

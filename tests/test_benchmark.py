@@ -503,8 +503,8 @@ def test_table1_of_known_answers(tmp_path, capsys):
 
 def test_table1_has_a_column_of_standardised_differences_where_there_are_such_runs(tmp_path):
     runs = [
-        write_round(tmp_path, 1, [5, 90], standardize=True, scale_states=True, layer_norm=True, **D3G),
-        write_round(tmp_path, 2, [5, 10], standardize=False, scale_states=False, layer_norm=False, **D3G),
+        write_round(tmp_path, 1, [5, 90], standardize=True, scale_states=True, clamp_values=True, **D3G),
+        write_round(tmp_path, 2, [5, 10], standardize=False, scale_states=False, clamp_values=False, **D3G),
         write_round(tmp_path, 3, [6, 20], **D3G),  # of before there was --standardize
         write_round(tmp_path, 4, [7, 8], task="Reacher-v4", **BCO),
     ]
@@ -550,7 +550,7 @@ OTHER = data_of() | {"sha256": "other"}
         ({"offline_updates": 9}, "{1}: must have --offline-updates 150000 like {0}, has 9"),
         (
             {"standardize": True, "scale_states": False},
-            "{1}: must be the folder of a run: must have all of --standardize, --scale-states and --layer-norm",
+            "{1}: must be the folder of a run: must have all of --standardize, --scale-states and --clamp-values",
         ),
         (
             {"data": UNKNOWN},
@@ -755,7 +755,7 @@ def whole(name, folder):
         how = {"tau": 0.5, "hidden_sizes": [8, 8], "cycle": True, "standardize": True, "cuda": True}
         runs = tuple(write_run(folder / str(k), [1, 2, 3], **how) for k in (1, 2))
         return runs, runs[1]
-    how = D3G | {"standardize": True, "scale_states": True, "layer_norm": True, "tau": 0.5}
+    how = D3G | {"standardize": True, "scale_states": True, "clamp_values": True, "tau": 0.5}
     runs = tuple(write_round(folder, k, [1, 2, 3], **how) for k in (1, 2))
     return runs, runs[1]
 
@@ -771,7 +771,7 @@ NEEDED = {
     "figure7": "args versions args.env_id args.seed args.total_timesteps args.eval_frequency args.cycle",
     "table1": "args versions data data.about data.about.env_id data.about.randomness data.about.score "
     "data.about.mean_return args.env_id args.seed args.rounds args.steps_per_round args.offline_updates "
-    "args.inverse_updates args.standardize args.scale_states args.layer_norm",
+    "args.inverse_updates args.standardize args.scale_states args.clamp_values",
 }
 LOOKED_AT = {
     "figure6": "versions.torch versions.numpy args.env_id args.variants",

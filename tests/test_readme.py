@@ -48,10 +48,10 @@ ALGORITHMS = {  # of each its script, its arguments, and what the reference chan
     ),
     "D3G+ offline": (
         d3g_from_obs,
-        {"standardize": True, "scale_states": True, "layer_norm": True},
+        {"standardize": True, "scale_states": True, "clamp_values": True},
         [
             ("d3g_continuous", "d3g_from_obs"),
-            ("hidden_sizes=", "layer_norm=True, scale_states=True, standardize=True, hidden_sizes="),
+            ("hidden_sizes=", "scale_states=True, standardize=True, hidden_sizes="),
             ("env =", 'agent.sigma.copy_(model["sigma"])\nenv ='),
             ("env =", 'agent.state_scale.copy_(model["state_scale"])\nenv ='),
         ],
@@ -300,8 +300,8 @@ def test_what_is_said_of_plans_is_in_the_file():
     def last(*run):
         return max(now[run])
 
-    alone, scaled, unscaled = "--standardize", "--standardize --scale-states", "--standardize --layer-norm"
-    plus = f"{scaled} --layer-norm"
+    alone, scaled, unscaled = "--standardize", "--standardize --scale-states", "--standardize --clamp-values"
+    plus = f"{scaled} --clamp-values"
     runs = {run for run in now if run[1] == plus}
     assert {last(*run) for run in runs} == {100_000}
     rows = re.findall(r"^\| p = (\S+) \| (.*) \|$", RESULTS, re.M)

@@ -39,7 +39,7 @@ RUNS = {  # by name: the script, its arguments, and its agent
     "d3g_from_obs": (d3g_from_obs, {"offline_updates": 50, **ROUNDS}, "D3G"),
     "d3g_from_obs_plus": (
         d3g_from_obs,
-        {"offline_updates": 50, "standardize": True, "scale_states": True, "layer_norm": True, **ROUNDS},
+        {"offline_updates": 50, "standardize": True, "scale_states": True, "clamp_values": True, **ROUNDS},
         "D3G",
     ),
     "bco": (bco_baseline, {"policy_updates": 20, **ROUNDS}, "BCO"),
@@ -91,7 +91,7 @@ def load(run_dir, name):
     script, how, agent_class = RUNS[name]
     env = script.make_env(TASK_ID)
     hyperparameters = {
-        key: how[key] for key in ("hidden_sizes", "cycle", "standardize", "scale_states", "layer_norm") if key in how
+        key: how[key] for key in ("hidden_sizes", "cycle", "standardize", "scale_states", "clamp_values") if key in how
     }
     if name == "ddpg":
         hyperparameters = {"hidden_sizes": (8, 8), "num_critics": 1}
