@@ -22,7 +22,8 @@ default the data are those of a random policy; `--collect` makes others, `--data
 
 `--standardize --scale-states --clamp-values` trains D3G+, which is ours. In place of s' the networks see the difference
 s' - s, in units of its standard deviation over the data, and in place of s they see s divided by its size over the
-data. The forward dynamics is asked only for values that transitions of the data have, and no target has a higher one.
+data. The values that the forward dynamics is asked for, and those in the targets, stay within those of the batch's
+transitions.
 """
 
 import copy

@@ -104,7 +104,7 @@ def draw(runs: dict[tuple[str, ...], np.ndarray]) -> plt.Figure:
         thousands(axis.xaxis)
         axis.grid(alpha=0.3)
     axes[0, 0].set_ylabel("return, exact\ninverse dynamics")
-    draw_legend(figure)
+    draw_legend(figure, columnspacing=1.2, handlelength=1.4)
     return figure
 
 

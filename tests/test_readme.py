@@ -308,22 +308,14 @@ def test_what_is_said_of_plans_is_in_the_file():
     said = {(float(p), plus, k): cell for p, row in rows for k, cell in enumerate(row.split(" | "), 1) if cell.strip()}
     assert said == {run: f"{first_at_1000(*run):,}" for run in runs}
     looks = {run: first_at_1000(*run) for run in runs}
-    late = {(0.75, plus, 1): 90_000, (1, plus, 1): 70_000, (1, plus, 2): 70_000}
-    assert looks == {(0, plus, 1): 10_000, (0.25, plus, 2): 10_000, (0.25, plus, 3): 10_000, **late}
-    assert [run for run in runs if lost(*run)] == [(0.75, plus, 1)]
-    falls = lost(0.75, plus, 1)
-    assert min(stood(0.75, plus, 1)) == 30_000
-    assert list(falls) == list(range(40_000, 90_000, 10_000))
-    values = [f"{value:.0f}" for value in falls.values()]
-    assert in_text(f"1000 at 30,000, then {', '.join(values[:-1])} and {values[-1]} at the looks from 40,000 to 80,000")
-    assert first_at_1000(0.75, scaled, 1) == 40_000
+    assert looks == {(0.75, plus, 1): 40_000, (1, plus, 1): 30_000}
+    assert not [run for run in runs if lost(*run)]
     assert in_text(
-        "its proposals balance the pole to the end in five of six runs once they do, in three of them from the first "
-        "look on and in the two on completely random data from 70,000; without the normalisation three of these five "
-        "fail again at some looks. The sixth, on data of 75%, stands at 30,000, fails from 40,000 to 80,000",
+        "its proposals balance the pole to the end in all three runs so far once they do, on completely random data "
+        "from 30,000 updates on; without the clamp two of these three fail again at some looks",
         README,
     )
-    assert in_text("all six runs reach 1000 and stay there in their rounds", README)
+    assert in_text("all three runs reach 1000 and stay there in their rounds", README)
 
     without = {run for run in now if run[1] == scaled}
     assert len(without) == 14
@@ -332,16 +324,12 @@ def test_what_is_said_of_plans_is_in_the_file():
     falls = {run: ", ".join(f"{value:.0f} at {look:,}" for look, value in lost(*run).items()) for run in without}
     assert said == {run: cell for run, cell in falls.items() if cell}
     assert len(said) == 5
-    assert sum((p, scaled, seed) in said for p, _, seed in runs) == 3
-    assert in_text("in five it falls again at some looks, and three of these are in the table above:")
-    assert min(stood(1, scaled, 1)) == first_at_1000(1, scaled, 2) == 40_000
-    assert in_text("from 70,000 updates on in both seeds, without the normalisation from 40,000 (seed 1 but for")
-    assert sorted(now[0, unscaled, 1]) == [5_000, 10_000, 15_000]
-    few = now[0, unscaled, 1].values()
-    assert in_text(f"the pole falls at p = 0, seed 1, after {min(few):.0f} to {max(few):.0f} steps")
-    one = now[0.25, unscaled, 3]
-    assert in_text(f"{one[5_000]:.0f} steps at 5,000 updates and 1000 from 10,000 to {last(0.25, unscaled, 3):,}")
-    assert first_at_1000(0.25, unscaled, 3) == 10_000
+    assert sum((p, scaled, seed) in said for p, _, seed in runs) == 2
+    assert in_text("in five it falls again at some looks, and two of these are in the table above:")
+    assert sorted(now[0, unscaled, 1]) == [5_000, 10_000, 15_000, 20_000]
+    assert {f"{value:.0f}" for value in now[0, unscaled, 1].values()} == {"34", "35"}
+    assert in_text("the pole falls at p = 0, seed 1, after 34 to 35 steps at 5,000, 10,000, 15,000 and 20,000 updates")
+    assert first_at_1000(0, scaled, 1) == min(now[0, scaled, 1]) == 10_000
 
     assert last(1, alone, 1) == last(1, alone, 2) == 80_000
     one, two = (first_at_1000(1, alone, seed) for seed in (1, 2))
