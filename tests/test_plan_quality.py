@@ -155,7 +155,7 @@ def test_draws_every_seed_and_their_mean_where_all_were_measured(tmp_path, monke
     """And writes all rows, from which, beside a further file, it draws again."""
     drawn = []
     monkeypatch.setattr(plan_quality_figure, "draw_curve", lambda axis, *curve: drawn.append((axis.get_title(), curve)))
-    monkeypatch.setattr(plan_quality_figure, "draw_legend", lambda figure: None)
+    monkeypatch.setattr(plan_quality_figure, "draw_legend", lambda figure, **style: None)
     files = [tmp_path / f"{k}.csv" for k in range(4)]
     files[0].write_text(measured("D3G", 1, [5.0, 6.0, 7.0]))
     files[1].write_text(measured("D3G", 2, [8.0, 9.0], every=20))
