@@ -95,7 +95,7 @@ class Args:
     beta: float = 1.0  # weight of the distance between a proposal and its cycle (Eq. 12)
     standardize: bool = False  # D3G+ (ours): give the networks s' - s, over its standard deviation, in place of s'
     scale_states: bool = False  # D3G+: give them s, over its root mean square, in place of s; needs --standardize
-    clamp_values: bool = False  # D3G+: keep the q that f is asked for, and that of y, within the batch's Q_1'(s, s')
+    clamp_values: bool = False  # D3G+: keep q within the batch's Q_1'(s, s') where f is asked for it, and in the target
 
 
 # Copied from d3g_continuous.MLP
@@ -287,7 +287,7 @@ class D3G(nn.Module):
         s_next = self.scale(s_next)
         self.updates += 1
         q_data = self.critic_target[0](s, x)  # Q_1'(s, s'), from which f learns
-        if self.clamp_values:  # ours
+        if self.clamp_values:  # D3G+: what bounds q in `cycle`, and min_i Q_i' in the target
             self.value_low.copy_(q_data.min())
             self.value_high.copy_(q_data.max())
 
