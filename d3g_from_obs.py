@@ -513,15 +513,20 @@ class NoisyDemonstrator:
         self.high = env.action_space.high
         self.rng = rng
         if args.randomness < 1:
-            self.actor = load_demonstrator(args, env)
+            self.actor = load_demonstrator(args, env).double()
 
     @torch.inference_mode()
     def act(self, observation: np.ndarray) -> np.ndarray:
-        """An action [action_dim] for one observation [obs_dim]."""
+        """An action [action_dim] for one observation [obs_dim].
+
+        The demonstrator computes in float64. The last bits of the result belong to the processor; a MuJoCo task's
+        float32 actions do not have them, so that the same demonstrator makes the same data on every machine.
+        """
         if self.rng.random() < self.randomness:
-            return self.rng.uniform(self.low, self.high).astype(self.low.dtype)
-        s = torch.as_tensor(observation, dtype=torch.float32).unsqueeze(0)
-        return self.actor(s).squeeze(0).numpy()
+            a = self.rng.uniform(self.low, self.high)
+        else:
+            a = self.actor(torch.as_tensor(observation, dtype=torch.float64).unsqueeze(0)).squeeze(0).numpy()
+        return a.astype(self.low.dtype)
 
 
 def collect(args: Args, file: Path, env: gym.Env) -> Path:

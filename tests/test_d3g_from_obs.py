@@ -368,6 +368,24 @@ def test_a_demonstrator_acts_randomly_with_probability_p(p, demonstrator, tmp_pa
         assert random.mean(0) == pytest.approx([0.5, 0.625], abs=0.1)
 
 
+def test_a_demonstrators_actions_do_not_depend_on_who_multiplies(tmp_path):
+    """They equal those of NumPy's float64 matrix products to the last bit of float32; in float32 they would not."""
+    env = d3g_from_obs.make_env("InvertedPendulum-v4")
+    torch.manual_seed(1)
+    actor = d3g_from_obs.Actor(4, env.action_space.low, env.action_space.high, (256, 256))
+    args = {"env_id": "InvertedPendulum-v4", "hidden_sizes": (256, 256)}
+    torch.save({"args": args, "actor": actor.state_dict()}, tmp_path / "model.pt")
+    how = d3g_from_obs.Args(env_id="InvertedPendulum-v4", randomness=0, demonstrator=str(tmp_path / "model.pt"))
+    policy = d3g_from_obs.NoisyDemonstrator(how, env, np.random.default_rng(0))
+    s = np.random.default_rng(0).normal(size=(1000, 4))
+    actions = np.stack([policy.act(row) for row in s])
+    assert actions.dtype == np.float32
+    expected = 3 * np.tanh(Net(actor.double()).forward(s))
+    np.testing.assert_array_equal(actions, expected.astype(np.float32))
+    in_float32 = actor.float()(torch.as_tensor(s, dtype=torch.float32)).detach().numpy()
+    assert (in_float32 != actions).mean() > 0.5
+
+
 def test_time_limits_are_no_terminations(tmp_path):
     """Reacher's episodes are cut after 50 steps; the data shows it only by not continuing."""
     file = collect(tmp_path / "data.npz", env_id="Reacher-v4", dataset_size=200)
