@@ -386,6 +386,20 @@ def test_a_demonstrators_actions_do_not_depend_on_who_multiplies(tmp_path):
     assert (in_float32 != actions).mean() > 0.5
 
 
+def test_the_published_expert_makes_the_same_data_on_every_machine(tmp_path, capsys):
+    """Also on one without AVX-512. For table1.sh its run is complete."""
+    expert = shutil.copytree(ROOT / "benchmark/results/experts/InvertedPendulum-v4", tmp_path / "expert")
+    how = {"env_id": "InvertedPendulum-v4", "total_timesteps": 100_000, "run_dir": str(expert), "resume": True}
+    td3_baseline.train(td3_baseline.Args(**how))
+    assert capsys.readouterr().out.startswith(f"{expert} is complete\n")
+
+    how = {"env_id": "InvertedPendulum-v4", "demonstrator": str(expert / "model.pt"), "dataset_size": 2000}
+    file = collect(tmp_path / "data.npz", randomness=0.5, **how)
+    assert hashlib.sha256(arrays(file)["observations"].tobytes()).hexdigest().startswith("cd6dcfaca5a1")
+    about = json.loads(file.with_suffix(".json").read_text())
+    assert (about["mean_return"], about["score"]) == (2000 / 139, 29.7)
+
+
 def test_time_limits_are_no_terminations(tmp_path):
     """Reacher's episodes are cut after 50 steps; the data shows it only by not continuing."""
     file = collect(tmp_path / "data.npz", env_id="Reacher-v4", dataset_size=200)
