@@ -14,16 +14,16 @@
 
     python d3g_from_obs.py --env-id InvertedPendulum-v4
 
-It learns from a data set of transitions (s, r, s', terminated), then acts and learns an inverse dynamics alone. By
-default the data are those of a random policy; `--collect` makes others, `--dataset` learns from them:
+It learns from a data set of transitions (s, r, s', terminated). Then it acts, and from there on trains the inverse
+dynamics only. By default the data are those of a random policy; `--collect` makes others, `--dataset` learns from them:
 
     python d3g_from_obs.py --demonstrator runs/expert/model.pt --randomness 0.5 --collect half.npz
     python d3g_from_obs.py --dataset half.npz
 
 `--standardize --scale-states --clamp-values` trains D3G+, which is ours. In place of s' the networks see the difference
-s' - s, in units of its standard deviation over the data, and in place of s they see s divided by its size over the
-data. The values that the forward dynamics is asked for, and those in the targets, stay within those of the batch's
-transitions.
+s' - s, in units of its standard deviation over the data, and in place of s they see s divided by its root mean square
+over the data. The values that the forward dynamics is asked for, and those in the targets, stay within those of the
+batch's transitions.
 """
 
 import copy
@@ -173,12 +173,18 @@ class D3G(nn.Module):
                                            transition of value q leads from s
     inverse_dynamics  I_omega              s, s' -> [batch, action_dim], learned online
 
-    D3G+, ours and not the paper's, has three options. With `standardize` the networks' input for s' is
-    (s' - s) / sigma, and tau and f give differences in units of sigma [obs_dim], which `set_units` fixes before the
-    first update. With `scale_states`, which needs it, their input for s is s / state_scale, one number, which
-    `set_state_scale` fixes. Without these two the inputs are s and s' themselves: `encode` gives s', `reach` s +
-    difference, `scale` s. With `clamp_values` the value that the cycle asks f for and the next state's value in the
-    target (Eq. 13) are kept from `value_low` to `value_high`, the lowest and the highest Q_1'(s, s') of the batch.
+    D3G+, ours and not the paper's, has three options. The first two change the networks' inputs:
+
+                                                                  without    with the option
+    scale(s), for a state s                    (`scale_states`)   s          s / state_scale, one number
+    encode(s, s'), for the next state s'       (`standardize`)    s'         (s' - s) / sigma [obs_dim]
+    reach(s, d), where d is what tau or f gave (`standardize`)    s + d      d, a difference in units of sigma
+
+    `set_units` and `set_state_scale` fix sigma and state_scale before the first update. `scale_states` needs
+    `standardize`, since s / state_scale + d would not be in the units of s'. With `clamp_values` the value that the
+    cycle asks f for and the next state's value in the target (Eq. 13) are kept from `value_low` to `value_high`, the
+    lowest and the highest Q_1'(s, s') of the batch. A proposal whose q is outside has no gradient through q; only its
+    distance from the cycle moves it.
 
     `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are those of `Args`, with its help.
     """
@@ -213,8 +219,6 @@ class D3G(nn.Module):
         self.clamp_values = clamp_values
         if standardize:
             self.register_buffer("sigma", torch.ones(obs_dim))
-        else:
-            self.sigma = 1.0
         if scale_states:
             self.register_buffer("state_scale", torch.ones(()))
         if clamp_values:
@@ -282,8 +286,8 @@ class D3G(nn.Module):
         paper prints norms, and in Algorithm 1 proposal and targets before the forward dynamics.
         """
         s, _, r, s_next, terminated = batch
-        x = self.encode(s, s_next)  # the networks' input for s' as the next state
-        s = self.scale(s)  # and for s and s' as states to go on from
+        x = self.encode(s, s_next)  # the networks' input for s' where it is the next state
+        s = self.scale(s)  # from here on s and s_next are the inputs for states from which a transition starts
         s_next = self.scale(s_next)
         self.updates += 1
         q_data = self.critic_target[0](s, x)  # Q_1'(s, s'), from which f learns
@@ -307,7 +311,8 @@ class D3G(nn.Module):
         self.minimise("forward_dynamics", F.mse_loss(self.reach(s, self.forward_dynamics(s, q_data)), x))
 
         if self.updates % self.policy_frequency == 0:
-            # Eq. 12, proposal p = s + tau(s): minimise -Q_1(s, C(s, p)) + beta |p - C(s, p)|^2 through q = Q_1(s, p), f
+            # Eq. 12, proposal p = s + tau(s): minimise -Q_1(s, C(s, p)) + beta |p - C(s, p)|^2. The gradient reaches tau
+            # through p and, in C(s, p) = s + f(s, q), through q = Q_1(s, p)
             p = self.reach(s, self.proposal(s))
             c = self.cycle(s, p, self.critic)
             self.minimise("proposal", -self.critic[0](s, c).mean() + self.beta * F.mse_loss(c, p))
@@ -345,7 +350,10 @@ class D3G(nn.Module):
 
     @torch.inference_mode()
     def imagine(self, s: torch.Tensor, steps: int) -> torch.Tensor:
-        """The plan from s [n, obs_dim], by s <- C(s, s + tau(s)) with Q_1': the states after it [steps, n, obs_dim]."""
+        """The plan from s [n, obs_dim], by s <- C(s, s + tau(s)) with Q_1': the states after it [steps, n, obs_dim].
+
+        With `clamp_values`, q is kept within the values of the last batch.
+        """
         plan = []
         for _ in range(steps):
             scaled = self.scale(s)
@@ -388,7 +396,7 @@ def steps_inside(plan: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndar
 def train(args: Args) -> Path:
     """Train D3G as `args` say and return the run's folder; with `collect`, only collect data and return their file.
 
-    On a CPU, equal `args` and data give equal numbers.
+    On the same CPU, equal `args` and data give equal numbers.
     """
     check_args(args)
     env = make_env(args.env_id)
@@ -519,8 +527,8 @@ class NoisyDemonstrator:
     def act(self, observation: np.ndarray) -> np.ndarray:
         """An action [action_dim] for one observation [obs_dim].
 
-        The demonstrator computes in float64. The last bits of the result belong to the processor; a MuJoCo task's
-        float32 actions do not have them, so that the same demonstrator makes the same data on every machine.
+        The demonstrator computes in float64. Processors differ in the last bits of the result, and the rounding to
+        float32, as a MuJoCo task has it, removes these: the same demonstrator makes the same data on all of them.
         """
         if self.rng.random() < self.randomness:
             a = self.rng.uniform(self.low, self.high)

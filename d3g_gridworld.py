@@ -290,7 +290,7 @@ def train(args: Args) -> Path:
 
 
 def train_one(args: Args, run: "Run") -> None:
-    """Train the one variant and seed of `args`. On a CPU, equal `args` give equal numbers."""
+    """Train the one variant and seed of `args`. On the same CPU, equal `args` give equal numbers."""
     device = prepare_torch(args)
     rng = np.random.default_rng(args.seed)
     env = gym.wrappers.TimeLimit(GridWorld(args.coordinate_scale), 500)
