@@ -221,7 +221,10 @@ def evaluate(agent, env: gym.Env, seeds: list[int]) -> tuple[np.ndarray, np.ndar
 
 
 def train(args: Args) -> Path:
-    """Train BCO as `args` say and return the run's folder. On the same CPU, equal `args` and data give equal numbers."""
+    """Train BCO as `args` say and return the run's folder.
+
+    On the same CPU, equal `args` and data give equal numbers.
+    """
     check_args(args)
     env = make_env(args.env_id)
     eval_env = make_env(args.env_id)

@@ -311,8 +311,8 @@ class D3G(nn.Module):
         self.minimise("forward_dynamics", F.mse_loss(self.reach(s, self.forward_dynamics(s, q_data)), x))
 
         if self.updates % self.policy_frequency == 0:
-            # Eq. 12, proposal p = s + tau(s): minimise -Q_1(s, C(s, p)) + beta |p - C(s, p)|^2. The gradient reaches tau
-            # through p and, in C(s, p) = s + f(s, q), through q = Q_1(s, p)
+            # Eq. 12, proposal p = s + tau(s): minimise -Q_1(s, C(s, p)) + beta |p - C(s, p)|^2. The gradient reaches
+            # tau through p and, in C(s, p) = s + f(s, q), through q = Q_1(s, p).
             p = self.reach(s, self.proposal(s))
             c = self.cycle(s, p, self.critic)
             self.minimise("proposal", -self.critic[0](s, c).mean() + self.beta * F.mse_loss(c, p))

@@ -285,7 +285,10 @@ def evaluate(agent, env: gym.Env, seeds: list[int]) -> tuple[np.ndarray, np.ndar
 
 
 def train(args: Args) -> Path:
-    """Train the agent that `args` describe and return the run's folder. On the same CPU, equal `args` give equal numbers."""
+    """Train the agent that `args` describe and return the run's folder.
+
+    On the same CPU, equal `args` give equal numbers.
+    """
     check_args(args)
     env = make_env(args.env_id)
     eval_env = make_env(args.env_id)

@@ -179,6 +179,9 @@ def read_evaluations(name):
     return curves
 
 
+NUMBERS = dict(enumerate("six seven eight nine ten eleven twelve thirteen fourteen fifteen".split(), 6))
+
+
 def in_text(sentence, text=RESULTS):
     """Whether a sentence is in a text, however it is broken into lines."""
     return " ".join(sentence.split()) in " ".join(text.split())
@@ -268,7 +271,7 @@ def test_the_numbers_of_table_1_are_its_own():
     ):
         randomness, data, data_paper, bco, bco_paper, d3g, d3g_paper = row.split(" | ")
         cells[int(randomness)] = [x.split(" (")[0] for x in (data, data_paper, bco, bco_paper, d3g, d3g_paper)]
-    rows = [row for row in re.findall(r"^\| (0|0\.5|1) \| (.*) \|$", RESULTS, re.M) if "then 1000" not in row[1]]
+    rows = [row for row in re.findall(r"^\| (0|0\.5|1) \| (.*) \|$", RESULTS, re.M) if "seed" not in row[1]]
     assert len(rows) == 3
     for randomness, row in rows:
         written = [x.split(" (")[0] for x in row.split(" | ")]
@@ -284,18 +287,18 @@ def test_what_is_said_of_plans_is_in_the_file():
             now.setdefault(run, {})[int(row["update"])] = float(row["return_mean"])
 
     def first_at_1000(*run):
-        """The first look from which on a run is at 1000 at every look."""
-        looks = sorted(now[run])
-        below = [k for k, look in enumerate(looks) if now[run][look] < 1000]
-        return looks[max(below, default=-1) + 1]
+        """The updates at the first measurement from which on every one of a run is 1000."""
+        updates = sorted(now[run])
+        below = [k for k, update in enumerate(updates) if now[run][update] < 1000]
+        return updates[max(below, default=-1) + 1]
 
     def stood(*run):
-        """The looks at which a run is at 1000."""
-        return [look for look, value in now[run].items() if value == 1000]
+        """The updates at which a run is at 1000."""
+        return [update for update, value in now[run].items() if value == 1000]
 
     def lost(*run):
-        """The looks below 1000 after the first one at 1000, with their returns."""
-        return {look: value for look, value in now[run].items() if look > min(stood(*run)) and value < 1000}
+        """The measurements below 1000 after the first one of 1000, by their updates."""
+        return {update: value for update, value in now[run].items() if update > min(stood(*run)) and value < 1000}
 
     def last(*run):
         return max(now[run])
@@ -303,19 +306,22 @@ def test_what_is_said_of_plans_is_in_the_file():
     alone, scaled, unscaled = "--standardize", "--standardize --scale-states", "--standardize --clamp-values"
     plus = f"{scaled} --clamp-values"
     runs = {run for run in now if run[1] == plus}
-    assert {last(*run) for run in runs} == {100_000}
+    assert {tuple(sorted(now[run])) for run in runs} == {tuple(range(10_000, 100_001, 10_000))}
     rows = re.findall(r"^\| p = (\S+) \| (.*) \|$", RESULTS, re.M)
     said = {(float(p), plus, k): cell for p, row in rows for k, cell in enumerate(row.split(" | "), 1) if cell.strip()}
     assert said == {run: f"{first_at_1000(*run):,}" for run in runs}
-    looks = {run: first_at_1000(*run) for run in runs}
-    assert looks == {(0.25, plus, 3): 10_000, (0.75, plus, 1): 40_000, (1, plus, 1): 30_000}
-    assert not [run for run in runs if lost(*run)]
+    assert in_text(f"All {NUMBERS[len(runs)]} runs end at 1000 from all three starts.")
+    (again,) = (run for run in runs if lost(*run))
+    ((update, value),) = lost(*again).items()
     assert in_text(
-        "its proposals balance the pole to the end in all three runs so far once they do, on completely random data "
-        "from 30,000 updates on; without the clamp two of these three fail again at some looks",
+        f"p = {again[0]}, seed {again[2]}, 1000 at {min(stood(*again)):,} updates, {value:.0f} at {update:,}."
+    )
+    random = [first_at_1000(*run) for run in runs if run[0] == 1]
+    assert in_text(
+        f"its proposals balance the pole to the end in all {NUMBERS[len(runs)]} runs so far, on completely random data "
+        f"from {' to '.join(f'{update:,}' for update in sorted({min(random), max(random)}))} updates on",
         README,
     )
-    assert in_text("all three runs reach 1000 and stay there in their rounds", README)
 
     without = {run for run in now if run[1] == scaled}
     assert len(without) == 14
@@ -324,8 +330,9 @@ def test_what_is_said_of_plans_is_in_the_file():
     falls = {run: ", ".join(f"{value:.0f} at {look:,}" for look, value in lost(*run).items()) for run in without}
     assert said == {run: cell for run, cell in falls.items() if cell}
     assert len(said) == 5
-    assert sum((p, scaled, seed) in said for p, _, seed in runs) == 2
-    assert in_text("in five it falls again at some looks, and two of these are in the table above:")
+    assert in_text("in five it falls again at some measurements:")
+    assert {first_at_1000(0, scaled, seed) for seed in (1, 2, 3)} == {10_000, 20_000}
+    assert in_text("the scaled states without the clamp stand from 10,000 or 20,000 updates on (three seeds")
     assert sorted(now[0, unscaled, 1]) == [5_000, 10_000, 15_000, 20_000]
     assert {f"{value:.0f}" for value in now[0, unscaled, 1].values()} == {"34", "35"}
     assert in_text("the pole falls at p = 0, seed 1, after 34 to 35 steps at 5,000, 10,000, 15,000 and 20,000 updates")
@@ -335,10 +342,10 @@ def test_what_is_said_of_plans_is_in_the_file():
     one, two = (first_at_1000(1, alone, seed) for seed in (1, 2))
     assert in_text(f"seeds 1 and 2, from {one:,} and {two:,} updates to 80,000, where the runs end")
     assert in_text(
-        f"from {min(stood(0.5, alone, 1)):,} to {last(0.5, alone, 1):,}, where the run ends, but for one look"
+        f"from {min(stood(0.5, alone, 1)):,} to {last(0.5, alone, 1):,}, where the run ends, but for one measurement"
     )
-    ((look, value),) = lost(0.5, alone, 1).items()
-    assert in_text(f"one look ({value:.0f} at {look:,})")
+    ((update, value),) = lost(0.5, alone, 1).items()
+    assert in_text(f"one measurement ({value:.0f} at {update:,})")
     assert in_text(f"stands at 1000 from {first_at_1000(0.5, '', 1):,} to {last(0.5, '', 1):,}, where the run ends")
     falls = now[1, "", 1].values()
     assert in_text(f"it never stands: the pole falls after {min(falls):.0f} to {max(falls):.0f} steps")
@@ -354,24 +361,32 @@ def test_what_is_said_of_d3g_plus_from_observations_is_in_its_evaluations():
     with open(ROOT / "benchmark/results/table1_d3g_plus.csv", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             scores[row["task"], float(row["randomness"])] = float(row["data_score"])
-    pattern = r"^\| (0|0\.\d+|1) \| ([\d.]+) \| (\d) \| ([\d., ]+)(, then 1000 to the end)? \|"
-    said = {}
-    for p, data, seed, first, then in re.findall(pattern, RESULTS, re.M):
-        assert float(data) == scores["InvertedPendulum-v4", float(p)]
-        evaluations = [float(x) for x in first.split(", ")]
-        said["D3G\u207a", float(p), int(seed)] = evaluations + [1000.0] * (10 - len(evaluations) if then else 0)
     pendulum, arm = returns["InvertedPendulum-v4"], returns["Reacher-v4"]
-    assert said == {run: evaluations for run, evaluations in pendulum.items() if run[0] == "D3G\u207a"}
+    d3g_plus = {run[1:]: evaluations for run, evaluations in pendulum.items() if run[0] == "D3G\u207a"}
+    assert {p for p, _ in d3g_plus} == {0, 0.25, 0.5, 0.75, 1}
+    assert all(evaluations[1:] == [1000.0] * 9 for evaluations in d3g_plus.values())
+    first = [evaluations[0] for evaluations in d3g_plus.values()]
+    assert in_text(
+        f"learned nothing yet: {min(first)} to {max(first)}. In all {NUMBERS[len(first)]} runs of D3G\u207a the nine"
+    )
+    assert in_text(f"all {NUMBERS[len(first)]} runs reach 1000 with their second evaluation and stay there", README)
+
+    def said_of(algorithm, p):
+        """The lowest and the highest evaluation but the first, over all seeds of a cell."""
+        seeds = [evaluations[1:] for run, evaluations in pendulum.items() if run[:2] == (algorithm, p)]
+        low, high = (f"{value:.1f}".removesuffix(".0") for value in (np.min(seeds), np.max(seeds)))
+        return f"{low} to {high} ({len(seeds)} seed{'s' * (len(seeds) > 1)})".replace("1000 to 1000", "1000")
+
+    rows = re.findall(
+        r"^\| (0|0\.\d+|1) \| ([\d.]+) \| ([^|]*\)) \| ([^|]*\)) \| [^|]*±[^|]* \| [^|]*±[^|]* \|$", RESULTS, re.M
+    )
+    assert [float(row[0]) for row in rows] == [0, 0.25, 0.5, 0.75, 1]
+    for p, data, plus, clone in rows:
+        assert float(data) == scores["InvertedPendulum-v4", float(p)]
+        assert plus == said_of("D3G\u207a", float(p))
+        assert clone == said_of("BCO", float(p))
     d3g = pendulum["D3G", 1, 1]
     assert in_text(f"the evaluations of the run's ten rounds are {min(d3g)} to {max(d3g)}")
-    clone = {run[1:]: evaluations[1:] for run, evaluations in pendulum.items() if run[0] == "BCO"}
-    assert clone.keys() == {*((p, 1) for p in (0, 0.25, 0.5, 0.75, 1)), (0.75, 2), (1, 2)}
-    assert clone[0, 1] == clone[0.25, 1] == clone[0.5, 1] == [1000.0] * 9
-    one, two = (f"{min(x):.0f} and {max(x):.0f}" for x in (clone[0.75, 1], clone[0.75, 2]))
-    last = [f"{clone[0.75, seed][-1]:.0f}" for seed in (1, 2)]
-    assert in_text(f"between {one} and ends at {last[0]} (seed 2: between {two}, ends at {last[1]}); at 1 its nine")
-    one, two = (f"{min(clone[1, seed])} to {max(clone[1, seed])}" for seed in (1, 2))
-    assert in_text(f"its nine evaluations are {one} (seed 2: {two})")
     first, second, *rest = (f"{value:.1f}" for value in arm["D3G\u207a", 1, 1])
     assert rest == ["-4.4"] * 8
     score = scores["Reacher-v4", 1]
