@@ -311,11 +311,17 @@ def test_what_is_said_of_plans_is_in_the_file():
     said = {(float(p), plus, k): cell for p, row in rows for k, cell in enumerate(row.split(" | "), 1) if cell.strip()}
     assert said == {run: f"{first_at_1000(*run):,}" for run in runs}
     assert in_text(f"All {NUMBERS[len(runs)]} runs end at 1000 from all three starts.")
-    (again,) = (run for run in runs if lost(*run))
-    ((update, value),) = lost(*again).items()
-    assert in_text(
-        f"p = {again[0]}, seed {again[2]}, 1000 at {min(stood(*again)):,} updates, {value:.0f} at {update:,}."
-    )
+    ours = " and ".join(f"{now[0, plus, 1][update]:.0f}" for update in (10_000, 20_000))
+    assert in_text(f"with it, after {ours}")
+    again = sorted(run for run in runs if lost(*run))
+    fallen = [
+        f"p = {p:g}, seed {seed}, 1000 at {min(stood(p, plus, seed)):,} updates, "
+        + ", ".join(f"{value:.0f} at {update:,}" for update, value in lost(p, plus, seed).items())
+        for p, _, seed in again
+    ]
+    assert in_text("Two of them had stood before and fallen again: " + "; ".join(fallen) + ".")
+    assert [list(lost(*run)) for run in again] == [[20_000], [50_000, 60_000]]
+    assert in_text("had stood and fell again on the way, one at 20,000 updates, one at 50,000 and 60,000;", README)
     random = [first_at_1000(*run) for run in runs if run[0] == 1]
     assert in_text(
         f"its proposals balance the pole to the end in all {NUMBERS[len(runs)]} runs so far, on completely random data "
@@ -332,7 +338,7 @@ def test_what_is_said_of_plans_is_in_the_file():
     assert len(said) == 5
     assert in_text("in five it falls again at some measurements:")
     assert {first_at_1000(0, scaled, seed) for seed in (1, 2, 3)} == {10_000, 20_000}
-    assert in_text("the scaled states without the clamp stand from 10,000 or 20,000 updates on (three seeds")
+    assert in_text("the scaled states without the clamp stand from 10,000 or 20,000 updates on (three seeds).")
     assert sorted(now[0, unscaled, 1]) == [5_000, 10_000, 15_000, 20_000]
     assert {f"{value:.0f}" for value in now[0, unscaled, 1].values()} == {"34", "35"}
     assert in_text("the pole falls at p = 0, seed 1, after 34 to 35 steps at 5,000, 10,000, 15,000 and 20,000 updates")
