@@ -1,6 +1,6 @@
 # make demo    train D3G on a real MuJoCo task to its highest score, in minutes
 # make run     train with arguments of your own: make run ARGS="--env-id Hopper-v4 --seed 3"
-# make test    run the tests, on all cores; one more at a time than there are, since many wait for processes
+# make test    run the tests, on all cores
 # make lint    check and check the format of the code
 # Each sets up what it needs in .venv first.
 
@@ -31,7 +31,7 @@ run: .venv/installed
 	$(BIN)/python d3g_continuous.py $(ARGS)
 
 test: .venv/installed
-	$(BIN)/pytest -n $$(($$(nproc) + 1)) --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check
