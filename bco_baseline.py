@@ -726,8 +726,6 @@ def load_dataset(file: Path, obs_dim: int, info: dict) -> ReplayBuffer:
                 raise ValueError(f"{name} must be finite numbers of 32 bits, has NaN, infinite or larger ones")
         if not np.isin(found["terminations"], (0, 1)).all():
             raise ValueError("terminations must be 0 or 1")
-        with open(file, "rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
         about_file = file.with_suffix(".json")
         about = json.loads(about_file.read_text()) if about_file.exists() else None
         json.dumps(about, allow_nan=False)  # NaN differs from itself, so that no checkpoint would be this run's
@@ -735,12 +733,14 @@ def load_dataset(file: Path, obs_dim: int, info: dict) -> ReplayBuffer:
         made_by = f"python d3g_from_obs.py --env-id ENV_ID --collect {file} makes one"
         fail(f"--dataset {file}: must be a data set with {obs_dim} observations ({made_by}): {error!r}")
 
-    known = info.get("data")
-    if known and known["sha256"] != digest:
-        fail(f"--dataset {file}: must be the data that the run began with, of SHA-256 {known['sha256']}, is {digest}")
     data = ReplayBuffer(len(found["rewards"]), obs_dim, 0)
     data.rows[:] = np.column_stack([found[name] for name in names])
     data.added = len(data.rows)
+    digest = hashlib.sha256(data.rows).hexdigest()  # the file's own depends on the release of Python that wrote it
+    known = info.get("data")
+    if known and known["sha256"] != digest:
+        begun_with = f"the data that the run began with, whose transitions have the SHA-256 {known['sha256']}"
+        fail(f"--dataset {file}: must be {begun_with}, not {digest}")
     info.setdefault("data", {"sha256": digest, "mean_return": mean_return(data), "about": about})
     print(f"data: {file}, {len(data.rows)} transitions, mean return {info['data']['mean_return']:.2f}", flush=True)
     return data
