@@ -20,10 +20,11 @@ dynamics only. By default the data are those of a random policy; `--collect` mak
     python d3g_from_obs.py --demonstrator runs/expert/model.pt --randomness 0.5 --collect half.npz
     python d3g_from_obs.py --dataset half.npz
 
-`--standardize --scale-states --clamp-values` trains D3G+, which is ours. In place of s' the networks see the difference
-s' - s, in units of its standard deviation over the data, and in place of s they see s divided by its root mean square
-over the data. The values that the forward dynamics is asked for, and those in the targets, stay within those of the
-batch's transitions.
+`--standardize --scale-states --clamp-values --follow-plan` trains D3G+, which is ours. In place of s' the networks see
+the difference s' - s, in units of its standard deviation over the data, and in place of s they see s divided by its
+root mean square over the data. The values that the forward dynamics is asked for, and those in the targets, stay within
+those of the batch's transitions. It acts towards the next state of its imagined plan, which the forward dynamics gives,
+and not towards the proposal.
 """
 
 import copy
@@ -96,6 +97,7 @@ class Args:
     standardize: bool = False  # D3G+ (ours): give the networks s' - s, over its standard deviation, in place of s'
     scale_states: bool = False  # D3G+: give them s, over its root mean square, in place of s; needs --standardize
     clamp_values: bool = False  # D3G+: keep q within the batch's Q_1'(s, s') where f is asked for it, and in the target
+    follow_plan: bool = False  # D3G+: act towards C(s, p), the next state of the imagined plan, in place of p
 
 
 # Copied from d3g_continuous.MLP
@@ -173,7 +175,7 @@ class D3G(nn.Module):
                                            transition of value q leads from s
     inverse_dynamics  I_omega              s, s' -> [batch, action_dim], learned online
 
-    D3G+, ours and not the paper's, has three options. The first two change the networks' inputs:
+    D3G+, ours and not the paper's, has four options. The first two change the networks' inputs:
 
                                                                   without    with the option
     scale(s), for a state s                    (`scale_states`)   s          s / state_scale, one number
@@ -184,7 +186,8 @@ class D3G(nn.Module):
     `standardize`, since s / state_scale + d would not be in the units of s'. With `clamp_values` the value that the
     cycle asks f for and the next state's value in the target (Eq. 13) are kept from `value_low` to `value_high`, the
     lowest and the highest Q_1'(s, s') of the batch. A proposal whose q is outside has no gradient through q; only its
-    distance from the cycle moves it.
+    distance from the cycle moves it. With `follow_plan` it acts towards C(s, p) in place of p; nothing that is learned
+    offline depends on it.
 
     `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are those of `Args`, with its help.
     """
@@ -204,6 +207,7 @@ class D3G(nn.Module):
         standardize: bool = False,
         scale_states: bool = False,
         clamp_values: bool = False,
+        follow_plan: bool = False,
     ):
         super().__init__()
         if scale_states and not standardize:
@@ -217,6 +221,7 @@ class D3G(nn.Module):
         self.standardize = standardize
         self.scale_states = scale_states
         self.clamp_values = clamp_values
+        self.follow_plan = follow_plan
         if standardize:
             self.register_buffer("sigma", torch.ones(obs_dim))
         if scale_states:
@@ -339,27 +344,35 @@ class D3G(nn.Module):
         optimizer.step()
         self.losses[f"{name}_loss"] = loss.detach()
 
+    def next_of_plan(self, s: torch.Tensor) -> torch.Tensor:
+        """C(s, p) with p = s + tau(s) and q = Q_1'(s, p): where the imagined plan leads from s. Both [batch, obs_dim].
+
+        With `clamp_values`, q is kept within the values of the last batch.
+        """
+        p = self.reach(s, self.proposal(s))
+        return self.cycle(s, p, self.critic_target)
+
+    def aim(self, s: torch.Tensor) -> torch.Tensor:
+        """The next state to act towards: p = s + tau(s), or with `follow_plan` C(s, p). Both [batch, obs_dim]."""
+        return self.next_of_plan(s) if self.follow_plan else self.reach(s, self.proposal(s))
+
     @torch.inference_mode()
     def act(self, observation: np.ndarray, noise: np.ndarray | float = 0.0) -> np.ndarray:
-        """Eq. 9: I(s, s + tau(s)) + noise for one observation [obs_dim], clipped to the action bounds [action_dim]."""
+        """Eq. 9: I(s, p) + noise, or I(s, C(s, p)) + noise with `follow_plan`, where p = s + tau(s).
+
+        For one observation [obs_dim], clipped to the action bounds [action_dim].
+        """
         bias = self.inverse_dynamics.action_bias
         s = self.scale(torch.as_tensor(observation, dtype=bias.dtype, device=bias.device).unsqueeze(0))
-        p = self.reach(s, self.proposal(s))
-        action = self.inverse_dynamics(s, p).squeeze(0).cpu().numpy()
+        action = self.inverse_dynamics(s, self.aim(s)).squeeze(0).cpu().numpy()
         return np.clip(action + noise, self.action_low, self.action_high).astype(self.action_low.dtype)
 
     @torch.inference_mode()
     def imagine(self, s: torch.Tensor, steps: int) -> torch.Tensor:
-        """The plan from s [n, obs_dim], by s <- C(s, s + tau(s)) with Q_1': the states after it [steps, n, obs_dim].
-
-        With `clamp_values`, q is kept within the values of the last batch.
-        """
+        """The plan from s [n, obs_dim], by s <- C(s, s + tau(s)): the states after it [steps, n, obs_dim]."""
         plan = []
         for _ in range(steps):
-            scaled = self.scale(s)
-            p = self.reach(scaled, self.proposal(scaled))
-            c = self.cycle(scaled, p, self.critic_target)
-            s = self.decode(s, c)
+            s = self.decode(s, self.next_of_plan(self.scale(s)))
             plan.append(s)
         return torch.stack(plan)
 
@@ -434,6 +447,7 @@ def train(args: Args) -> Path:
             standardize=args.standardize,
             scale_states=args.scale_states,
             clamp_values=args.clamp_values,
+            follow_plan=args.follow_plan,
         ).to(device)
         observations = data.rows[:, :obs_dim]  # of the columns s, r, s', terminated; there is no a
         if args.standardize:

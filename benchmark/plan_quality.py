@@ -4,9 +4,10 @@
 
 The agent learns as in a run of d3g_from_obs.py of the same arguments, number for number. Every `--frequency` updates it
 acts with an exact inverse dynamics in place of a learned one: in the simulator's present state many actions are tried
-for one step, and the one is taken whose next state is nearest to the proposal, each component in units of sigma, the
-standard deviation of s' - s over the data. A row of the CSV file says which run it is of and has the mean return of
-episodes from the same few starts, and the return of each. `plan_quality_figure.py` draws such files.
+for one step, and the one is taken whose next state is nearest to the one that the agent acts towards (the proposal, or
+with `--follow-plan` its cycle), each component in units of sigma, the standard deviation of s' - s over the data. A row
+of the CSV file says which run it is of and has the mean return of episodes from the same few starts, and the return of
+each. `plan_quality_figure.py` draws such files.
 """
 
 import sys
@@ -53,6 +54,8 @@ class Args:
     """in D3G+, states divided by their size, as of d3g_from_obs.py"""
     clamp_values: bool = False
     """in D3G+, values kept within those of the batch, as of d3g_from_obs.py"""
+    follow_plan: bool = False
+    """in D3G+, acting towards C(s, p) in place of the proposal p, as of d3g_from_obs.py"""
 
 
 def grid_of_actions(space: gym.spaces.Box, tries: int) -> np.ndarray:
@@ -61,8 +64,8 @@ def grid_of_actions(space: gym.spaces.Box, tries: int) -> np.ndarray:
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes)).astype(space.dtype)
 
 
-def best_action(env: gym.Env, actions: np.ndarray, proposed: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """The action whose next state is nearest to the proposed one [obs_dim]; the simulator is left as it was."""
+def best_action(env: gym.Env, actions: np.ndarray, aim: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """The action whose next state is nearest to `aim` [obs_dim]; the simulator is left as it was."""
     task = env.unwrapped
     state = np.empty(mujoco.mj_stateSize(task.model, WHOLE_STATE))
     mujoco.mj_getState(task.model, task.data, state, WHOLE_STATE)
@@ -70,18 +73,16 @@ def best_action(env: gym.Env, actions: np.ndarray, proposed: np.ndarray, sigma: 
     for action in actions:
         mujoco.mj_setState(task.model, task.data, state, WHOLE_STATE)
         reached = task.step(action)[0]
-        distances.append(np.linalg.norm((reached - proposed) / sigma))
+        distances.append(np.linalg.norm((reached - aim) / sigma))
     mujoco.mj_setState(task.model, task.data, state, WHOLE_STATE)
     return actions[np.argmin(distances)]
 
 
 @torch.inference_mode()
-def proposed_state(agent: d3g_from_obs.D3G, observation: np.ndarray) -> np.ndarray:
-    """The next state [obs_dim] that the agent proposes for one observation [obs_dim]."""
+def aimed_state(agent: d3g_from_obs.D3G, observation: np.ndarray) -> np.ndarray:
+    """The next state [obs_dim] that the agent acts towards from one observation [obs_dim]."""
     s = torch.as_tensor(observation, dtype=torch.float32).unsqueeze(0)
-    scaled = agent.scale(s)
-    p = agent.reach(scaled, agent.proposal(scaled))
-    return agent.decode(s, p).squeeze(0).numpy()
+    return agent.decode(s, agent.aim(agent.scale(s))).squeeze(0).numpy()
 
 
 def measure(agent, env: gym.Env, actions: np.ndarray, sigma: np.ndarray, seeds: list[int]) -> list[float]:
@@ -92,8 +93,8 @@ def measure(agent, env: gym.Env, actions: np.ndarray, sigma: np.ndarray, seeds: 
         total = 0.0
         done = False
         while not done:
-            proposed = proposed_state(agent, observation)
-            action = best_action(env, actions, proposed, sigma)
+            aim = aimed_state(agent, observation)
+            action = best_action(env, actions, aim, sigma)
             observation, reward, terminated, truncated, _ = env.step(action)
             total += reward
             done = terminated or truncated
@@ -123,7 +124,7 @@ def main(args: Args) -> None:
     rng = np.random.default_rng(args.seed)
     low = env.action_space.low
     high = env.action_space.high
-    options = {name: getattr(args, name) for name in ("standardize", "scale_states", "clamp_values")}
+    options = {name: getattr(args, name) for name in ("standardize", "scale_states", "clamp_values", "follow_plan")}
     agent = d3g_from_obs.D3G(obs_dim, low, high, **options)
     units = d3g_from_obs.D3G(obs_dim, low, high, standardize=True)
     units.set_units(s, s_next)
@@ -143,6 +144,8 @@ def main(args: Args) -> None:
         algorithm += " --scale-states"
     if args.clamp_values:
         algorithm += " --clamp-values"
+    if args.follow_plan:
+        algorithm += " --follow-plan"
     run = [args.env_id, about.get("randomness", Path(args.dataset).stem), algorithm, args.seed]
     columns = ["task", "randomness", "algorithm", "seed", "update", "return_mean"]
     columns += [f"return_{k}" for k in range(args.starts)]

@@ -31,9 +31,11 @@ from drawing import (
     write_files,
 )
 
-PLUS = "D3G --standardize --scale-states --clamp-values"  # D3G+ in Table 1
-COLORS = {"D3G": BLUE, "D3G --standardize": "0.6", "D3G --standardize --scale-states": "0.2", PLUS: RED}
-OTHERS = (PINK, GREEN, ORANGE)  # of what else there is, in alphabetical order
+WITHOUT = "D3G --standardize --scale-states --clamp-values"
+PLUS = f"{WITHOUT} --follow-plan"  # D3G+ in Table 1
+LABELS = {WITHOUT: "D3G\u207a without --follow-plan", PLUS: "D3G\u207a"}
+COLORS = {"D3G": BLUE, "D3G --follow-plan": GREEN, WITHOUT: "0.4", PLUS: RED}
+OTHERS = (PINK, ORANGE)  # of what else there is, in alphabetical order
 IDENTITY = ("task", "randomness", "algorithm", "seed")
 COLUMNS = (*IDENTITY, "update", "return_mean")
 
@@ -94,8 +96,7 @@ def draw(runs: dict[tuple[str, ...], np.ndarray]) -> plt.Figure:
             if not updates:
                 fail(f"{algorithm} on {', '.join(panel)}: all seeds must have been measured at a common update")
             returns = [curve[np.isin(curve[:, 0], updates), 1] for curve in curves]
-            label = "D3G\u207a" if algorithm == PLUS else algorithm
-            draw_curve(axis, np.array(updates), np.stack(returns), label, color)
+            draw_curve(axis, np.array(updates), np.stack(returns), LABELS.get(algorithm, algorithm), color)
         seeds = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
         task = [] if one_task else [panel[0]]
         title = [*task, f"p = {panel[1].removesuffix('.0')}", f"{seeds} seed{'s' if seeds != '1' else ''}"]

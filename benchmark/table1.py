@@ -63,11 +63,12 @@ def identify(info: dict) -> tuple[dict, range]:
     args = info["args"]
     if "offline_updates" in args:
         take_count(args, "offline_updates")
-        plus = ("standardize", "scale_states", "clamp_values")
+        plus = ("standardize", "scale_states", "clamp_values", "follow_plan")
         options = [name in args and take(args, name, bool) for name in plus]
         if any(options) != all(options):
             raise ValueError(
-                "must have all of --standardize, --scale-states and --clamp-values, as D3G+, or none, as D3G"
+                "must have all of --standardize, --scale-states, --clamp-values and --follow-plan, as D3G+, or none, "
+                "as D3G"
             )
         algorithm = PLUS if all(options) else "D3G"
     elif "policy_updates" in args:

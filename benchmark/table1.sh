@@ -34,6 +34,7 @@ chosen="--env-id --run-dir --resume --no-resume --demonstrator --randomness --co
 why="is chosen for each run; select with --tasks, --randomness, --algorithms and --seeds"
 refuse "$chosen --algorithm" "$why" $expert
 plus="--standardize --no-standardize --scale-states --no-scale-states --clamp-values --no-clamp-values"
+plus+=" --follow-plan --no-follow-plan"
 refuse "$chosen --seed $plus" "$why" $data $d3g $bco "${passed[@]}"
 refuse "--dataset-size --dataset-seed" "is of the data sets, must be in --data" $d3g $bco "${passed[@]}"
 check_tasks "$tasks"
@@ -66,7 +67,7 @@ for task in ${tasks//,/ }; do
 done
 echo wait
 declare -A script=([d3g]="d3g_from_obs.py" [bco]="bco_baseline.py")
-script[d3g_plus]="d3g_from_obs.py --standardize --scale-states --clamp-values"
+script[d3g_plus]="d3g_from_obs.py --standardize --scale-states --clamp-values --follow-plan"
 declare -A arguments=([d3g]=$d3g [d3g_plus]=$d3g [bco]=$bco)
 for seed in ${seeds//,/ }; do
     for task in ${tasks//,/ }; do

@@ -436,6 +436,7 @@ def test_figure7_refuses_what_is_not_a_run(tmp_path, capsys):
 
 D3G = {"offline_updates": 150_000, "inverse_updates": 2000}
 BCO = {"policy_updates": 10_000, "inverse_updates": 2000}
+PLUS = ("standardize", "scale_states", "clamp_values", "follow_plan")  # what makes D3G D3G+
 
 
 def data_of(task="InvertedPendulum-v4", p=1.0, **changed):
@@ -503,8 +504,8 @@ def test_table1_of_known_answers(tmp_path, capsys):
 
 def test_table1_has_a_column_of_standardised_differences_where_there_are_such_runs(tmp_path):
     runs = [
-        write_round(tmp_path, 1, [5, 90], standardize=True, scale_states=True, clamp_values=True, **D3G),
-        write_round(tmp_path, 2, [5, 10], standardize=False, scale_states=False, clamp_values=False, **D3G),
+        write_round(tmp_path, 1, [5, 90], **dict.fromkeys(PLUS, True), **D3G),
+        write_round(tmp_path, 2, [5, 10], **dict.fromkeys(PLUS, False), **D3G),
         write_round(tmp_path, 3, [6, 20], **D3G),  # of before there was --standardize
         write_round(tmp_path, 4, [7, 8], task="Reacher-v4", **BCO),
     ]
@@ -550,7 +551,12 @@ OTHER = data_of() | {"sha256": "other"}
         ({"offline_updates": 9}, "{1}: must have --offline-updates 150000 like {0}, has 9"),
         (
             {"standardize": True, "scale_states": False},
-            "{1}: must be the folder of a run: must have all of --standardize, --scale-states and --clamp-values",
+            "{1}: must be the folder of a run: must have all of --standardize, --scale-states, --clamp-values and "
+            "--follow-plan, as D3G+, or none, as D3G",
+        ),
+        (
+            {"standardize": True, "scale_states": True, "clamp_values": True},
+            "{1}: must be the folder of a run: must have all of --standardize, --scale-states, --clamp-values and ",
         ),
         (
             {"data": UNKNOWN},
@@ -755,7 +761,7 @@ def whole(name, folder):
         how = {"tau": 0.5, "hidden_sizes": [8, 8], "cycle": True, "standardize": True, "cuda": True}
         runs = tuple(write_run(folder / str(k), [1, 2, 3], **how) for k in (1, 2))
         return runs, runs[1]
-    how = D3G | {"standardize": True, "scale_states": True, "clamp_values": True, "tau": 0.5}
+    how = D3G | dict.fromkeys(PLUS, True) | {"tau": 0.5}
     runs = tuple(write_round(folder, k, [1, 2, 3], **how) for k in (1, 2))
     return runs, runs[1]
 
@@ -771,7 +777,7 @@ NEEDED = {
     "figure7": "args versions args.env_id args.seed args.total_timesteps args.eval_frequency args.cycle",
     "table1": "args versions data data.about data.about.env_id data.about.randomness data.about.score "
     "data.about.mean_return args.env_id args.seed args.rounds args.steps_per_round args.offline_updates "
-    "args.inverse_updates args.standardize args.scale_states args.clamp_values",
+    "args.inverse_updates args.standardize args.scale_states args.clamp_values args.follow_plan",
 }
 LOOKED_AT = {
     "figure6": "versions.torch versions.numpy args.env_id args.variants",
@@ -1075,10 +1081,11 @@ def test_figure8(env_id, more, tmp_path, monkeypatch):
         assert contents(tmp_path) == before
 
 
-def test_figure8_draws_the_policy_of_the_run(tmp_path, monkeypatch):
-    """Its agent acts as the weights and the units in model.pt say."""
+@pytest.mark.parametrize("follow_plan", [False, True])
+def test_figure8_draws_the_policy_of_the_run(follow_plan, tmp_path, monkeypatch):
+    """Its agent acts as the weights, the units and the arguments in model.pt say."""
     monkeypatch.chdir(tmp_path)
-    learn("InvertedPendulum-v4", standardize=True, scale_states=True)
+    learn("InvertedPendulum-v4", standardize=True, scale_states=True, follow_plan=follow_plan)
     model = torch.load("run/model.pt", weights_only=True)
     agent, env_id = figure8.load(Path("run"))
     assert env_id == "InvertedPendulum-v4"
@@ -1087,8 +1094,9 @@ def test_figure8_draws_the_policy_of_the_run(tmp_path, monkeypatch):
     p = agent.proposal(told)
     assert torch.equal(agent.proposal.layers[0].weight, model["proposal"]["layers.0.weight"])
     with torch.no_grad():
-        assert agent.act(s[0].numpy()).tolist() == agent.inverse_dynamics(told, p)[0].numpy().tolist()
         c = agent.forward_dynamics(told, agent.critic_target[0](told, p))
+        aim = c if follow_plan else p
+        assert agent.act(s[0].numpy()).tolist() == agent.inverse_dynamics(told, aim)[0].numpy().tolist()
         assert torch.equal(agent.imagine(s, 1)[0], s + model["sigma"] * c)
 
 

@@ -98,7 +98,7 @@ def test_table1_prints():
     own += ["--bco", "--policy-updates 5"]
     quarter, random = (f"datasets/a_b_Reacher-v4__random{p}.npz" for p in ("0.25", "1"))
     task = "--env-id a/b:Reacher-v4"
-    plus = "--standardize --scale-states --clamp-values"
+    plus = "--standardize --scale-states --clamp-values --follow-plan"
     expert = "--demonstrator runs/experts/a_b_Reacher-v4/model.pt"
     folder = "--run-dir runs/table1/a_b_Reacher-v4"
     assert call("table1.sh", *selection, *own, "--rounds", "3").splitlines() == [
@@ -188,8 +188,9 @@ FIXED = {  # what a printer sets in its commands, as somebody might type it
     "figure8": "--env-id --seed --run-dir --resume --no-resume --collect --dataset --demonstrator --randomness "
     "--dataset-size --data=--collect --data=--run-dir",
     "table1": "--env-id --seed --run-dir --resume --no-resume --demonstrator --collect --dataset --standardize "
-    "--scale-states --clamp-values --dataset-size --dataset-seed --data=--collect --data=--randomness --d3g=--seed "
-    "--d3g=--run-dir --bco=--no-resume --expert=--run-dir --expert=--env-id --d3g=--dataset --d3g=--dataset-size",
+    "--scale-states --clamp-values --follow-plan --no-follow-plan --dataset-size --dataset-seed "
+    "--data=--collect --data=--randomness --d3g=--seed --d3g=--run-dir --bco=--no-resume --expert=--run- "
+    "dir --expert=--env-id --d3g=--dataset --d3g=--dataset-size",
 }
 
 

@@ -48,12 +48,15 @@ ALGORITHMS = {  # of each its script, its arguments, and what the reference chan
     ),
     "D3G+ offline": (
         d3g_from_obs,
-        {"standardize": True, "scale_states": True, "clamp_values": True},
+        {"standardize": True, "scale_states": True, "clamp_values": True, "follow_plan": True},
         [
             ("d3g_continuous", "d3g_from_obs"),
             ("hidden_sizes=", "scale_states=True, standardize=True, hidden_sizes="),
-            ("env =", 'agent.sigma.copy_(model["sigma"])\nenv ='),
-            ("env =", 'agent.state_scale.copy_(model["state_scale"])\nenv ='),
+            ("hidden_sizes=", "clamp_values=True, follow_plan=True, hidden_sizes="),
+            *(
+                ("env =", f'agent.{units}.copy_(model["{units}"])\nenv =')
+                for units in ("sigma", "state_scale", "value_low", "value_high")
+            ),
         ],
     ),
     "BCO": (bco_baseline, {}, [("D3G", "BCO"), ("d3g_continuous", "bco_baseline")]),

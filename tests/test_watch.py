@@ -30,6 +30,7 @@ TASK_ID = "InvertedDoublePendulum-v4"  # it soon falls, and no two returns are e
 TASK = {"env_id": TASK_ID, "hidden_sizes": (8, 8), "batch_size": 16, "eval_episodes": 3, "seed": 4}
 ONLINE = {"total_timesteps": 300, "eval_frequency": 100, "learning_starts": 100, "checkpoint_frequency": 100, **TASK}
 ROUNDS = {"rounds": 2, "steps_per_round": 50, "inverse_updates": 20, **TASK}
+PLUS = ("standardize", "scale_states", "clamp_values", "follow_plan")
 RUNS = {  # by name: the script, its arguments, and its agent
     "d3g": (d3g_continuous, ONLINE, "D3G"),
     "d3g_no_cycle": (d3g_continuous, {"cycle": False, **ONLINE}, "D3G"),
@@ -39,7 +40,7 @@ RUNS = {  # by name: the script, its arguments, and its agent
     "d3g_from_obs": (d3g_from_obs, {"offline_updates": 50, **ROUNDS}, "D3G"),
     "d3g_from_obs_plus": (
         d3g_from_obs,
-        {"offline_updates": 50, "standardize": True, "scale_states": True, "clamp_values": True, **ROUNDS},
+        {"offline_updates": 50, **dict.fromkeys(PLUS, True), **ROUNDS},
         "D3G",
     ),
     "bco": (bco_baseline, {"policy_updates": 20, **ROUNDS}, "BCO"),
@@ -90,9 +91,7 @@ def load(run_dir, name):
     """A run's agent and task, made with its arguments."""
     script, how, agent_class = RUNS[name]
     env = script.make_env(TASK_ID)
-    hyperparameters = {
-        key: how[key] for key in ("hidden_sizes", "cycle", "standardize", "scale_states", "clamp_values") if key in how
-    }
+    hyperparameters = {key: how[key] for key in ("hidden_sizes", "cycle", *PLUS) if key in how}
     if name == "ddpg":
         hyperparameters = {"hidden_sizes": (8, 8), "num_critics": 1}
     agent = getattr(script, agent_class)(11, env.action_space.low, env.action_space.high, **hyperparameters)
