@@ -229,6 +229,13 @@ def test_what_is_said_of_ddpg_is_in_the_tables():
         assert areas[task, "D3G"] < areas[task, "DDPG"]
         found.append(f"{areas[task, 'D3G']:.{digits}f} ({{}}{areas[task, 'DDPG']:.{digits}f}) on {task}")
     one, two, three = found
+    late = {algorithm: [] for algorithm in ("D3G", "DDPG")}
+    for (task, algorithm, _), curve in read_evaluations("figure7_evaluations.csv").items():
+        if task == "Reacher-v4" and algorithm in late:
+            steps = [step for step in sorted(curve) if step >= 20_000]
+            late[algorithm].append(np.trapezoid([curve[step] for step in steps], steps) / 80_000)
+    assert [len(areas) for areas in late.values()] == [3, 3]
+    assert in_text("from 20,000 steps on it is {:.1f} ({:.1f})".format(*(np.mean(areas) for areas in late.values())))
     task = "InvertedDoublePendulum-v4"
     assert in_text(f"on {task} a little ahead ({ends[task, 'D3G']:.0f} and {ends[task, 'DDPG']:.0f})")
     assert in_text(f"per step is {one.format('DDPG ')}, {two.format('')} and {three.format('')}")
@@ -419,17 +426,37 @@ def test_what_is_said_of_d3g_plus_is_in_its_evaluations():
     assert in_text(f"{plus} on average at the end, TD3 {td3}, D3G {d3g}", README)
     assert in_text(f"At 100,000 steps D3G\u207a has {plus} on average, TD3 {td3} and D3G {d3g}.")
 
+    third = curves["HalfCheetah-v4", "D3G", 3][100_000]
     curves = read_evaluations("figure7_evaluations.csv")
     last = {name: f"{curve[200_000]:.0f}" for name, curve in curves.items() if 200_000 in curve}
     ends = [last["HalfCheetah-v4", algorithm, seed] for algorithm in means for seed in (1, 2)]
     assert in_text("D3G ends at {} and {}, since its seed 2 collapsed".format(*ends[4:]))
     one, two, ddpg = (curves["HalfCheetah-v4", *run][100_000] for run in (("D3G", 1), ("D3G", 2), ("DDPG", 1)))
-    assert max(one, two) < ddpg
-    assert in_text(f"seeds stand at {one:.0f} and {two:.0f} at 100,000 steps, where DDPG has {ddpg:.0f}")
+    assert max(one, two, third) < ddpg
+    assert in_text(
+        f"stand at {one:.0f}, {two:.0f} and {third:.0f} at 100,000 steps, where DDPG's one seed has {ddpg:.0f}"
+    )
     assert in_text("TD3 at {} and {}, D3G\u207a (below) at {} and {}".format(*ends[2:4], *ends[:2]))
-    hopper = [last["Hopper-v4", algorithm, 1] for algorithm in ("D3G", "TD3", "D3G\u207a")]
-    assert in_text("one seed: D3G {}, TD3 {}, D3G\u207a {}".format(*hopper))
-    walker = last["Walker2d-v4", "D3G\u207a", 1]
-    td3 = curves["Walker2d-v4", "TD3", 1]
-    assert in_text(f"Walker2d-v4, 200,000 steps, one seed: D3G\u207a {walker}, TD3 {td3[200_000]:.0f}")
-    assert in_text(f"which had stood at {max(td3.values()):.0f} and was ahead on the way")
+
+    def number(task, algorithm, of):
+        """Of the one run: its last evaluation, its highest, or the area under its curve per step."""
+        curve = curves[task, algorithm, 1]
+        steps = sorted(curve)
+        returns = [curve[step] for step in steps]
+        numbers = {"last": returns[-1], "best": max(returns), "area": np.trapezoid(returns, steps) / 200_000}
+        return f"{numbers[of]:.0f}"
+
+    algorithms = ("D3G", "TD3", "D3G\u207a")
+    d3g, td3, plus = (number("Hopper-v4", algorithm, "last") for algorithm in algorithms)
+    assert in_text(f"Hopper-v4, 200,000 steps, one seed: D3G ends at {d3g}, TD3 at {td3}, D3G\u207a at {plus}.")
+    d3g, td3, plus = (number("Hopper-v4", algorithm, "area") for algorithm in algorithms)
+    best = number("Hopper-v4", "D3G", "best")
+    assert in_text(f"had stood at {best} (area under the curve per step {d3g}, D3G\u207a {plus}, TD3 {td3})")
+    d3g, td3, plus = (number("Walker2d-v4", algorithm, "last") for algorithm in algorithms)
+    best, best_td3 = (number("Walker2d-v4", algorithm, "best") for algorithm in ("D3G", "TD3"))
+    assert in_text(
+        f"Walker2d-v4, 200,000 steps, one seed: D3G\u207a ends at {plus}, TD3 at {td3}, D3G at {d3g}, which had stood "
+        f"at {best}. TD3 had stood at {best_td3} and was ahead on the way"
+    )
+    d3g, td3, plus = (number("Walker2d-v4", algorithm, "area") for algorithm in algorithms)
+    assert in_text(f"(area {td3}, D3G\u207a {plus}, D3G {d3g})")
