@@ -213,7 +213,8 @@ class D3G(nn.Module):
         """Learn from a batch s, a, r, s', terminated, each [batch, width]; leave the latest losses in `self.losses`.
 
         |x|^2 is the mean of squares over batch and components. This and the order are those of the authors' code; the
-        paper prints norms, and in Algorithm 1 proposal and targets before the dynamics.
+        paper prints norms, and in Algorithm 1 proposal and targets before the dynamics. The comments are those of D3G;
+        in D3G+ x, p and c are differences in units of sigma, so that p is tau(s) and c is f(s, I(s, p)).
         """
         s, a, r, s_next, terminated = batch
         x = self.encode(s, s_next)  # the networks' input for s'

@@ -288,7 +288,8 @@ class D3G(nn.Module):
         """Learn from a batch s, a (empty), r, s', terminated, each [batch, width]; leave the losses in `self.losses`.
 
         |x|^2 is the mean of squares over batch and components. This and the order are those of the authors' code; the
-        paper prints norms, and in Algorithm 1 proposal and targets before the forward dynamics.
+        paper prints norms, and in Algorithm 1 proposal and targets before the forward dynamics. The comments are those
+        of D3G; in D3G+ x, p and c are differences in units of sigma, so that p is tau(s) and c is f(s, Q_1(s, p)).
         """
         s, _, r, s_next, terminated = batch
         x = self.encode(s, s_next)  # the networks' input for s' where it is the next state
@@ -482,7 +483,8 @@ def train(args: Args) -> Path:
                 run.say(f"update {agent.updates}: plans stay in the data for {inside.tolist()} steps")
             run.pause(agent.updates % args.checkpoint_frequency == 0, {"step": step, "episode": episode})
 
-        # Online: act in rounds, and learn I alone
+        # Online: act in rounds, and learn I alone. A round begins with its evaluation, so that of the last one's I there
+        # is none; a run that is resumed at the start of a round has it already
         while step < total_steps:
             if step == len(run.evaluations) * args.steps_per_round:
                 check_finite(agent.state_dict(), step)
