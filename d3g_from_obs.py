@@ -20,11 +20,11 @@ dynamics only. By default the data are those of a random policy; `--collect` mak
     python d3g_from_obs.py --demonstrator runs/expert/model.pt --randomness 0.5 --collect half.npz
     python d3g_from_obs.py --dataset half.npz
 
-`--standardize --scale-states --clamp-values --follow-plan` trains D3G+, which is ours. In place of s' the networks see
-the difference s' - s, in units of its standard deviation over the data, and in place of s they see s divided by its
-root mean square over the data. The values that the forward dynamics is asked for, and those in the targets, stay within
-those of the batch's transitions. It acts towards the next state of its imagined plan, which the forward dynamics gives,
-and not towards the proposal.
+`--standardize --scale-states --clamp-values` trains D3G+, which is ours. In place of s' the networks see the difference
+s' - s, in units of its standard deviation over the data, and in place of s they see s divided by its root mean square
+over the data. The values that the forward dynamics is asked for, and those in the targets, stay within those of the
+batch's transitions. With `--follow-plan` as well it acts towards the next state of its imagined plan, which the forward
+dynamics gives, in place of the proposal. That is better where the data are those of one policy.
 """
 
 import copy
@@ -97,7 +97,7 @@ class Args:
     standardize: bool = False  # D3G+ (ours): give the networks s' - s, over its standard deviation, in place of s'
     scale_states: bool = False  # D3G+: give them s, over its root mean square, in place of s; needs --standardize
     clamp_values: bool = False  # D3G+: keep q within the batch's Q_1'(s, s') where f is asked for it, and in the target
-    follow_plan: bool = False  # D3G+: act towards C(s, p), the next state of the imagined plan, in place of p
+    follow_plan: bool = False  # ours: act towards C(s, p), the next state of the imagined plan, in place of p
 
 
 # Copied from d3g_continuous.MLP
@@ -175,7 +175,7 @@ class D3G(nn.Module):
                                            transition of value q leads from s
     inverse_dynamics  I_omega              s, s' -> [batch, action_dim], learned online
 
-    D3G+, ours and not the paper's, has four options. The first two change the networks' inputs:
+    D3G+, ours and not the paper's, has three options. The first two change the networks' inputs:
 
                                                                   without    with the option
     scale(s), for a state s                    (`scale_states`)   s          s / state_scale, one number
@@ -186,8 +186,9 @@ class D3G(nn.Module):
     `standardize`, since s / state_scale + d would not be in the units of s'. With `clamp_values` the value that the
     cycle asks f for and the next state's value in the target (Eq. 13) are kept from `value_low` to `value_high`, the
     lowest and the highest Q_1'(s, s') of the batch. A proposal whose q is outside has no gradient through q; only its
-    distance from the cycle moves it. With `follow_plan` it acts towards C(s, p) in place of p; nothing that is learned
-    offline depends on it.
+    distance from the cycle moves it.
+
+    With `follow_plan`, ours too, it acts towards C(s, p) in place of p. Nothing that is learned offline depends on it.
 
     `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are those of `Args`, with its help.
     """
@@ -483,8 +484,8 @@ def train(args: Args) -> Path:
                 run.say(f"update {agent.updates}: plans stay in the data for {inside.tolist()} steps")
             run.pause(agent.updates % args.checkpoint_frequency == 0, {"step": step, "episode": episode})
 
-        # Online: act in rounds, and learn I alone. A round begins with its evaluation, so that of the last one's I there
-        # is none; a run that is resumed at the start of a round has it already
+        # Online: act in rounds, and learn I alone. A round begins with its evaluation, so that there
+        # is none of the last one's I; a run that is resumed at the start of a round has it already
         while step < total_steps:
             if step == len(run.evaluations) * args.steps_per_round:
                 check_finite(agent.state_dict(), step)

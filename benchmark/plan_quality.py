@@ -55,7 +55,7 @@ class Args:
     clamp_values: bool = False
     """in D3G+, values kept within those of the batch, as of d3g_from_obs.py"""
     follow_plan: bool = False
-    """in D3G+, acting towards C(s, p) in place of the proposal p, as of d3g_from_obs.py"""
+    """acting towards C(s, p) in place of the proposal p, as of d3g_from_obs.py"""
 
 
 def grid_of_actions(space: gym.spaces.Box, tries: int) -> np.ndarray:

@@ -31,10 +31,10 @@ from drawing import (
     write_files,
 )
 
-WITHOUT = "D3G --standardize --scale-states --clamp-values"
-PLUS = f"{WITHOUT} --follow-plan"  # D3G+ in Table 1
-LABELS = {WITHOUT: "D3G\u207a without --follow-plan", PLUS: "D3G\u207a"}
-COLORS = {"D3G": BLUE, "D3G --follow-plan": GREEN, WITHOUT: "0.4", PLUS: RED}
+PLUS = "D3G --standardize --scale-states --clamp-values"  # D3G+ in Table 1
+FOLLOWING = f"{PLUS} --follow-plan"
+LABELS = {PLUS: "D3G\u207a", FOLLOWING: "D3G\u207a --follow-plan"}
+COLORS = {"D3G": BLUE, "D3G --follow-plan": GREEN, FOLLOWING: "0.4", PLUS: RED}
 OTHERS = (PINK, ORANGE)  # of what else there is, in alphabetical order
 IDENTITY = ("task", "randomness", "algorithm", "seed")
 COLUMNS = (*IDENTITY, "update", "return_mean")

@@ -45,8 +45,8 @@ for p in ${randomness//,/ }; do
 done
 distinct --randomness "$randomness"
 for algorithm in ${algorithms//,/ }; do
-    [[ $algorithm =~ ^(d3g|d3g_plus|bco)$ ]] ||
-        fail "--algorithms $algorithms: must be of d3g, d3g_plus, bco, separated by commas"
+    [[ $algorithm =~ ^(d3g|d3g_plus|d3g_plus_follow|bco)$ ]] ||
+        fail "--algorithms $algorithms: must be of d3g, d3g_plus, d3g_plus_follow, bco, separated by commas"
 done
 distinct --algorithms "$algorithms"
 
@@ -67,8 +67,9 @@ for task in ${tasks//,/ }; do
 done
 echo wait
 declare -A script=([d3g]="d3g_from_obs.py" [bco]="bco_baseline.py")
-script[d3g_plus]="d3g_from_obs.py --standardize --scale-states --clamp-values --follow-plan"
-declare -A arguments=([d3g]=$d3g [d3g_plus]=$d3g [bco]=$bco)
+script[d3g_plus]="d3g_from_obs.py --standardize --scale-states --clamp-values"
+script[d3g_plus_follow]="${script[d3g_plus]} --follow-plan"
+declare -A arguments=([d3g]=$d3g [d3g_plus]=$d3g [d3g_plus_follow]=$d3g [bco]=$bco)
 for seed in ${seeds//,/ }; do
     for task in ${tasks//,/ }; do
         for p in ${randomness//,/ }; do
