@@ -287,6 +287,16 @@ def test_the_numbers_of_table_1_are_its_own():
         written = [x.split(" (")[0] for x in row.split(" | ")]
         numbers = [[float(x) for x in cell.split(" ± ")] for cell in written]
         assert numbers == [[float(x) for x in cell.split(" ± ")] for cell in cells[round(100 * float(randomness))]]
+    with open(ROOT / "benchmark/results/table1_evaluations.csv", encoding="utf-8") as file:
+        evaluations = [
+            float(row["return_mean"])
+            for row in csv.DictReader(file)
+            if (float(row["randomness"]), row["algorithm"], row["seed"]) == (0, "D3G", "3")
+        ]
+    first, *others = evaluations
+    assert in_text(f"D3G's {first} is the first evaluation of seed 3")
+    assert len(others) == 9
+    assert in_text(f"its other nine are {min(others)} to {max(others)}")
 
 
 def test_what_is_said_of_plans_is_in_the_file():
