@@ -484,8 +484,8 @@ def train(args: Args) -> Path:
                 run.say(f"update {agent.updates}: plans stay in the data for {inside.tolist()} steps")
             run.pause(agent.updates % args.checkpoint_frequency == 0, {"step": step, "episode": episode})
 
-        # Online: act in rounds, and learn I alone. A round begins with its evaluation, so that there
-        # is none of the last one's I; a run that is resumed at the start of a round has it already
+        # Online: act in rounds, and learn I alone. A round begins with its evaluation, so that there is
+        # none of the last one's I; a run that is resumed at the start of a round has it already
         while step < total_steps:
             if step == len(run.evaluations) * args.steps_per_round:
                 check_finite(agent.state_dict(), step)

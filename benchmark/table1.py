@@ -39,8 +39,8 @@ PAPER = {  # by task and randomness: data, BCO, D3G
     ("InvertedPendulum", 0.75): ("11.4 ± 1.3", "12.1 ± 8.3", "1000 ± 0"),
     ("InvertedPendulum", 1.0): ("8.6 ± 0.3", "31.0 ± 4.7", "1000 ± 0"),
 }
-FOLLOWING = "D3G\u207a --follow-plan"
 PLUS = "D3G\u207a"  # with standardised differences, scaled states and clamped values, which the paper has not
+FOLLOWING = f"{PLUS} --follow-plan"
 HEADER = "task,randomness,algorithm,seed,evaluation,step,return_mean"
 
 

@@ -5,9 +5,9 @@
 #         python benchmark/table1.py runs/table1/* --output runs/table1.md
 #     benchmark/table1.sh --tasks InvertedPendulum-v4 --randomness 0,1 --seeds 1,2 --d3g "--offline-updates 150000"
 # The selections --tasks, --randomness, --algorithms and --seeds are the printer's own; algorithms are d3g, bco and, only
-# where it is named, d3g_plus (D3G with standardised differences, scaled states and clamped values). --expert,
-# --data, --d3g and --bco take further arguments of the experts, the collection, the runs of D3G (d3g_plus too) and
-# those of BCO; what remains goes to all runs that learn from data.
+# where they are named, d3g_plus (D3G with standardised differences, scaled states and clamped values) and
+# d3g_plus_follow (the same with --follow-plan). --expert, --data, --d3g and --bco take further arguments of the experts,
+# the collection, all runs of D3G and those of BCO; what remains goes to all runs that learn from data.
 set -euo pipefail -f
 source "$(dirname "$0")/printer.sh"
 

@@ -213,7 +213,7 @@ def test_inverse_dynamics_of_the_online_rounds(scale_states, float64):
 )
 def test_acting_and_imagining(script, more, float64):
     """a = I(s, tau(s)); an imagined state is s + sigma f(s, Q_1'(s, tau(s))); scaled states are told as such, and f is
-    asked only for values of the latest batch where they are clamped. With follow_plan a = I(s, f(s, Q_1'(s, tau(s))),
+    asked only for values of the latest batch where they are clamped. With follow_plan a = I(s, f(s, Q_1'(s, tau(s)))),
     so that the inverse dynamics is told the difference to the first imagined state."""
     agent, nets = make_agent(script, **more)
     proposal = nets["proposal"]
