@@ -497,6 +497,7 @@ def describe(args: Args, folder: Path) -> dict:
         "git_commit": commit,
         "processor": processor,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "gpu": torch.cuda.get_device_name() if args.cuda and torch.cuda.is_available() else None,
         "ld_preload": os.environ.get("LD_PRELOAD"),
     }
 

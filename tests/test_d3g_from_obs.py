@@ -1150,7 +1150,7 @@ def agent_of(script, run_dir):
 def test_run_folder_field_by_field(script, dataset, reference):
     run_dir, out = reference[script]
     info = json.loads((run_dir / "args.json").read_text())
-    assert list(info) == ["args", "versions", "git_commit", "processor", "cpu_capability", "ld_preload", "data"]
+    assert list(info) == ["args", "versions", "git_commit", "processor", "cpu_capability", "gpu", "ld_preload", "data"]
     typed = {"env_id": "InvertedPendulum-v4", "rounds": 4, "dataset": str(dataset), "hidden_sizes": [16, 16], "seed": 1}
     assert typed.items() <= info["args"].items()
     assert info["args"].keys() == vars(SCRIPTS[script].Args()).keys()

@@ -148,6 +148,14 @@ def test_args_json_without_git_or_the_name_of_the_processor(tmp_path, monkeypatc
         assert d3g_continuous.describe(args, tmp_path) == whole | {"processor": None}
 
 
+def test_args_json_names_the_gpu_that_is_used(tmp_path, monkeypatch):
+    assert d3g_continuous.describe(d3g_continuous.Args(), tmp_path)["gpu"] is None  # the tests hide it
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H200")
+    assert d3g_continuous.describe(d3g_continuous.Args(), tmp_path)["gpu"] == "NVIDIA H200"
+    assert d3g_continuous.describe(d3g_continuous.Args(cuda=False), tmp_path)["gpu"] is None
+
+
 @pytest.mark.parametrize("env_id", SMOKE)
 def test_run_folder_field_by_field(env_id, smoke):
     script, obs_dim, action_dim, _ = SMOKE[env_id]
@@ -156,7 +164,7 @@ def test_run_folder_field_by_field(env_id, smoke):
     networks = [name for name in NETWORKS[script] if name != "forward_dynamics" or args.cycle]
 
     info = json.loads((run_dir / "args.json").read_text())
-    assert list(info) == ["args", "versions", "git_commit", "processor", "cpu_capability", "ld_preload"]
+    assert list(info) == ["args", "versions", "git_commit", "processor", "cpu_capability", "gpu", "ld_preload"]
     assert info["args"] == vars(args) | {"hidden_sizes": list(args.hidden_sizes)}
     packages = {name: version(name) for name in ("torch", "gymnasium", "mujoco", "numpy")}
     assert info["versions"] == packages | {"python": sys.version.split()[0]}
@@ -164,6 +172,7 @@ def test_run_folder_field_by_field(env_id, smoke):
     assert (info["git_commit"] or "").removesuffix("-dirty") == head
     assert info["processor"] in Path("/proc/cpuinfo").read_text()
     assert info["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
+    assert info["gpu"] is None
     assert info["ld_preload"] == ENVIRONMENT.get("LD_PRELOAD")
 
     with open(run_dir / "evaluations.csv") as file:
