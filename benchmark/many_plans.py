@@ -1,0 +1,338 @@
+"""How good the plans of many seeds are: plan_quality.py for all seeds and several data sets at once, on a GPU.
+
+    python benchmark/many_plans.py --datasets datasets/InvertedPendulum-v4__random{0,0.5,1}.npz --output runs/plans.csv
+
+Networks of this size leave a GPU idle and its processor busy with launching kernels. Here every weight has one more
+axis, for the agent, so that one kernel computes a layer of all agents, and the kernels of two updates are recorded
+once and replayed. An agent begins with the weights, and learns from the batches, of the run of d3g_from_obs.py with its
+seed, data set and options; the sums inside a matrix product come in another order, so that the numbers part as they do
+between two processors. `Agents.update` is that script's update again, and the tests hold it to the script's.
+
+The CSV file has the rows of plan_quality.py: what is measured every `--frequency` updates, towards the proposals and,
+of the same networks, towards their cycles (`--follow-plan`). Measuring is done by `--workers` processes meanwhile.
+"""
+
+import multiprocessing
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from drawing import fail
+from plan_quality import grid_of_actions, measure
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+import d3g_from_obs
+
+BATCH_SIZE = 256
+CHUNK = 1000  # updates whose batches are drawn, and sent to the GPU, at once
+OPTIONS = ("standardize", "scale_states", "clamp_values")
+
+
+@dataclass
+class Args:
+    """Learn offline with many seeds at once, and measure their plans with an exact inverse dynamics."""
+
+    datasets: tuple[str, ...]
+    """data sets FILE.npz, as of d3g_from_obs.py; every seed learns from each"""
+    output: Path
+    """the CSV file to write"""
+    env_id: str = "InvertedPendulum-v4"
+    """the MuJoCo task"""
+    seeds: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
+    """seeds of the networks and the batches, as of d3g_from_obs.py"""
+    updates: int = 100_000
+    """offline updates"""
+    frequency: int = 10_000
+    """updates between measurements"""
+    starts: int = 3
+    """episodes per measurement, the same start states every time"""
+    tries: int = 31
+    """actions tried per action dimension, evenly spaced"""
+    standardize: bool = False
+    """the units of D3G+, as of d3g_from_obs.py"""
+    scale_states: bool = False
+    """in D3G+, states divided by their size, as of d3g_from_obs.py"""
+    clamp_values: bool = False
+    """in D3G+, values kept within those of the batch, as of d3g_from_obs.py"""
+    workers: int = 2
+    """processes that measure"""
+    networks: Path | None = None
+    """a file to write: what the last update left, a list of the agents' networks that acting needs"""
+
+
+class ManyMLPs(nn.Module):
+    """As many MLPs as given, side by side: inputs [agents, batch, n_1], ... -> [agents, batch, sizes[-1]]."""
+
+    def __init__(self, networks: list[d3g_from_obs.MLP]):
+        super().__init__()
+        layers = list(zip(*(network.layers for network in networks), strict=True))
+        self.weights = nn.ParameterList(torch.stack([layer.weight.detach().T for layer in same]) for same in layers)
+        self.biases = nn.ParameterList(torch.stack([layer.bias.detach()[None] for layer in same]) for same in layers)
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        x = torch.cat(inputs, -1)
+        for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = torch.baddbmm(bias, x, weight)
+            if k < len(self.weights) - 1:
+                x = torch.relu_(x)
+        return x
+
+    def write_to(self, network: d3g_from_obs.MLP, agent: int) -> None:
+        """Give a network the weights of that agent's."""
+        for layer, weight, bias in zip(network.layers, self.weights, self.biases, strict=True):
+            layer.weight.copy_(weight[agent].T)
+            layer.bias.copy_(bias[agent, 0])
+
+
+class Agents(d3g_from_obs.D3G):
+    """The offline phase of several agents of equal options at once; every tensor has one more axis in front, of agents.
+
+    What D3G computes element by element is D3G's own: scale, encode, decode, reach, clamp, cycle.
+    """
+
+    def __init__(self, agents: list[d3g_from_obs.D3G], learning_rate: float, device: torch.device):
+        nn.Module.__init__(self)
+        one = agents[0]
+        self.gamma, self.tau, self.beta, self.policy_frequency = one.gamma, one.tau, one.beta, one.policy_frequency
+        self.standardize, self.scale_states, self.clamp_values = one.standardize, one.scale_states, one.clamp_values
+        for name, _ in one.named_buffers(recurse=False):
+            shape = (len(agents), 1, -1)
+            self.register_buffer(name, torch.stack([getattr(agent, name) for agent in agents]).reshape(shape))
+        for name in ("critic", "critic_target"):
+            pairs = zip(*(getattr(agent, name) for agent in agents), strict=True)
+            setattr(self, name, nn.ModuleList(ManyMLPs(list(same)) for same in pairs))
+        for name in ("proposal", "proposal_target", "forward_dynamics"):
+            setattr(self, name, ManyMLPs([getattr(agent, name) for agent in agents]))
+        self.to(device)
+        self.critic_target.requires_grad_(False)
+        self.proposal_target.requires_grad_(False)
+        self.optimizers = {}
+        for name in ("critic", "proposal", "forward_dynamics"):
+            parameters = list(getattr(self, name).parameters())
+            # `capturable` only says that a recording may hold its steps
+            self.optimizers[name] = torch.optim.Adam(
+                parameters, learning_rate, fused=True, capturable=device.type == "cuda"
+            )
+        self.online = [*self.critic.parameters(), *self.proposal.parameters()]
+        self.targets = [*self.critic_target.parameters(), *self.proposal_target.parameters()]
+        self.updates = 0
+        self.losses = {}
+
+    def update(self, batch: tuple[torch.Tensor, ...]) -> None:
+        """D3G.update on a batch s, a (empty), r, s', terminated, each [agents, batch, width].
+
+        A mean over the batch is of one agent; the losses of all are added, so that each has the gradient it has alone.
+        """
+        s, _, r, s_next, terminated = batch
+        agents = len(s)
+        x = self.encode(s, s_next)
+        s = self.scale(s)
+        s_next = self.scale(s_next)
+        self.updates += 1
+        q_data = self.critic_target[0](s, x)
+        if self.clamp_values:
+            self.value_low.copy_(q_data.amin(1, keepdim=True))
+            self.value_high.copy_(q_data.amax(1, keepdim=True))
+
+        with torch.no_grad():  # Eq. 13
+            c = self.cycle(s_next, self.reach(s_next, self.proposal_target(s_next)), self.critic_target)
+            q1, q2 = (critic(s_next, c) for critic in self.critic_target)
+            y = r + self.gamma * (1 - terminated) * self.clamp(torch.min(q1, q2))
+
+        q1, q2 = (critic(s, x) for critic in self.critic)  # Eq. 6
+        self.minimise("critic", agents * (F.mse_loss(q1, y) + F.mse_loss(q2, y)))
+
+        reached = self.reach(s, self.forward_dynamics(s, q_data))  # Eq. 14
+        self.minimise("forward_dynamics", agents * F.mse_loss(reached, x))
+
+        if self.updates % self.policy_frequency == 0:
+            p = self.reach(s, self.proposal(s))  # Eq. 12
+            c = self.cycle(s, p, self.critic)
+            self.minimise("proposal", agents * (-self.critic[0](s, c).mean() + self.beta * F.mse_loss(c, p)))
+
+            with torch.no_grad():
+                for target, online in zip(self.targets, self.online, strict=True):
+                    target.lerp_(online, self.tau)
+
+    @torch.no_grad()
+    def write_to(self, agent: d3g_from_obs.D3G, k: int) -> None:
+        """Give a D3G what acting and imagining need of the k-th agent."""
+        for name, buffer in agent.named_buffers(recurse=False):
+            buffer.copy_(getattr(self, name)[k].reshape(buffer.shape))
+        self.proposal.write_to(agent.proposal, k)
+        self.forward_dynamics.write_to(agent.forward_dynamics, k)
+        self.critic_target[0].write_to(agent.critic_target[0], k)
+
+
+class Batches:
+    """The batches of runs of d3g_from_obs.py with these data sets [data sets, n, width] and seeds, drawn ahead.
+
+    The agents are those of the first data set, a seed each, then those of the next.
+    """
+
+    def __init__(self, rows: torch.Tensor, widths: tuple[int, ...], seeds: tuple[int, ...], device: torch.device):
+        self.rows = rows.to(device).flatten(0, 1)
+        self.size = rows.shape[1]
+        self.widths = widths
+        self.rngs = [np.random.default_rng(seed) for _ in rows for seed in seeds]
+        self.first = np.repeat(np.arange(len(rows)) * self.size, len(seeds))[:, None]
+        self.drawn = torch.zeros((CHUNK, len(self.rngs), BATCH_SIZE), dtype=torch.int64, device=device)
+        self.k = torch.zeros(1, dtype=torch.int64, device=device)  # the next batch of those drawn
+
+    def draw(self) -> None:
+        """Draw the next CHUNK batches of all agents: the same numbers as one draw after the other gives."""
+        drawn = [rng.integers(self.size, size=(CHUNK, BATCH_SIZE)) for rng in self.rngs]
+        self.drawn.copy_(torch.from_numpy(np.stack(drawn, axis=1) + self.first))
+        self.k.zero_()
+
+    def next(self) -> tuple[torch.Tensor, ...]:
+        """The next batch s, a (empty), r, s', terminated, each [agents, batch, width]."""
+        chosen = self.drawn.index_select(0, self.k)[0]
+        self.k += 1
+        return self.rows[chosen].split(self.widths, dim=-1)
+
+
+def record(agents: Agents, batches: Batches):
+    """Return a function that makes two updates: on a GPU a recording of their kernels, for which it first makes 20."""
+
+    def two_updates():
+        for _ in range(2):
+            agents.update(batches.next())
+
+    if not batches.rows.is_cuda:
+        return two_updates
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(10):
+            two_updates()
+    torch.cuda.current_stream().wait_stream(aside)
+    made = agents.updates
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        two_updates()
+    agents.updates = made  # recording computes nothing
+
+    def replay():
+        graph.replay()
+        agents.updates += 2
+
+    return replay
+
+
+def prepare_worker(env_id: str) -> None:
+    """Give a measuring process a task of its own, and one CPU thread."""
+    torch.set_num_threads(1)
+    prepare_worker.env = d3g_from_obs.make_env(env_id)
+
+
+def measure_agent(saved: dict, options: dict, sigma: np.ndarray, tries: int, seeds: list[int]) -> list[float]:
+    """The returns of one agent, whose networks are in `saved`, as plan_quality.py measures them."""
+    env = prepare_worker.env
+    agent = d3g_from_obs.D3G(len(sigma), env.action_space.low, env.action_space.high, **options)
+    agent.load_state_dict(agent.state_dict() | saved)
+    return measure(agent, env, grid_of_actions(env.action_space, tries), sigma, seeds)
+
+
+def needed(agent: d3g_from_obs.D3G) -> dict[str, torch.Tensor]:
+    """Of the agent's state, what `Agents.write_to` gave it."""
+    ours = tuple(name for name, _ in agent.named_buffers(recurse=False))
+    ours += ("proposal.", "forward_dynamics.", "critic_target.0.")
+    return {name: value for name, value in agent.state_dict().items() if name.startswith(ours)}
+
+
+def main(args: Args) -> None:
+    """Learn, measure, and write a row per measurement when it is there."""
+    for name in ("updates", "frequency"):
+        if getattr(args, name) < 1 or getattr(args, name) % CHUNK:
+            fail(f"--{name} {getattr(args, name)}: must be a multiple of {CHUNK}")
+    for name in ("datasets", "seeds"):
+        given = getattr(args, name)
+        if not given or len(set(given)) < len(given):
+            fail(f"--{name} {' '.join(map(str, given))}: must be at least one, and none twice")
+    for name, least in {"starts": 1, "workers": 1, "tries": 2}.items():
+        if getattr(args, name) < least:
+            fail(f"--{name} {getattr(args, name)}: must be at least {least}")
+    if args.scale_states and not args.standardize:
+        fail("--scale-states True: must be used with --standardize")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    env = d3g_from_obs.make_env(args.env_id)
+    n = env.observation_space.shape[0]
+    options = {name: getattr(args, name) for name in OPTIONS}
+    algorithm = " ".join(["D3G", *(f"--{name.replace('_', '-')}" for name in OPTIONS if options[name])])
+
+    agents = []
+    rows = []
+    about = []
+    for file in args.datasets:
+        info = {}
+        data = d3g_from_obs.load_dataset(Path(file), n, info)
+        if rows and len(data.rows) != len(rows[0]):
+            has = f"has {len(data.rows)}"
+            fail(f"--datasets {file}: must have as many transitions as the first one, {len(rows[0])}, {has}")
+        rows.append(torch.as_tensor(data.rows, dtype=torch.get_default_dtype()))
+        s, s_next = data.rows[:, :n], data.rows[:, -1 - n : -1]
+        units = d3g_from_obs.D3G(n, env.action_space.low, env.action_space.high, standardize=True)
+        units.set_units(s, s_next)
+        for seed in args.seeds:
+            torch.manual_seed(seed)
+            agent = d3g_from_obs.D3G(n, env.action_space.low, env.action_space.high, **options)
+            if args.standardize:
+                agent.set_units(s, s_next)
+            if args.scale_states:
+                agent.set_state_scale(s)
+            agents.append(agent)
+            randomness = (info["data"]["about"] or {}).get("randomness", Path(file).stem)
+            about.append((randomness, seed, units.sigma.numpy()))
+    many = Agents(agents, 3e-4, device)
+    batches = Batches(torch.stack(rows), data.widths, args.seeds, device)
+
+    columns = ["task", "randomness", "algorithm", "seed", "update", "return_mean"]
+    columns += [f"return_{k}" for k in range(args.starts)]
+    try:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        output = open(args.output, "w", buffering=1, encoding="utf-8")
+    except OSError as error:
+        fail(f"--output {args.output}: must be a file that can be written: {error}")
+    started = time.time()
+    spawn = multiprocessing.get_context("spawn")
+    with output, spawn.Pool(args.workers, prepare_worker, (args.env_id,)) as pool:
+        output.write(",".join(columns) + "\n")
+        waiting = []
+
+        def write_finished(wait: bool) -> None:
+            while waiting and (wait or waiting[0][1].ready()):
+                identity, result = waiting.pop(0)
+                returns = result.get()
+                output.write(",".join(map(str, [*identity, np.mean(returns), *returns])) + "\n")
+
+        batches.draw()
+        two_updates = record(many, batches)
+        while many.updates < args.updates:
+            two_updates()
+            if many.updates % CHUNK == 0:
+                batches.draw()
+                write_finished(wait=False)
+            if many.updates % args.frequency == 0:
+                print(f"{algorithm}: update {many.updates}, {time.time() - started:.0f} s", flush=True)
+                for k, (randomness, seed, sigma) in enumerate(about):
+                    many.write_to(agents[k], k)
+                    saved = {name: value.clone() for name, value in needed(agents[k]).items()}
+                    starts = np.random.SeedSequence((seed, 2)).generate_state(args.starts).tolist()
+                    for follow in (False, True):
+                        identity = (args.env_id, randomness, algorithm + " --follow-plan" * follow, seed, many.updates)
+                        job = (saved, options | {"follow_plan": follow}, sigma, args.tries, starts)
+                        waiting.append((identity, pool.apply_async(measure_agent, job)))
+        if args.networks is not None:
+            torch.save([needed(agent) for agent in agents], args.networks)
+        write_finished(wait=True)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))

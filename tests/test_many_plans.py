@@ -1,0 +1,163 @@
+"""benchmark/many_plans.py: that many agents at once learn what each learns alone, and are measured as alone.
+
+What only a GPU does, the recording of kernels, is not tested here.
+"""
+
+import copy
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "benchmark"))
+import many_plans  # noqa: E402
+import plan_quality  # noqa: E402
+
+import d3g_from_obs  # noqa: E402
+
+LOW = np.array([-1.0, -2.0], np.float32)
+WIDTHS = (4, 0, 1, 4, 1)  # s, a (none), r, s', terminated
+CPU = torch.device("cpu")
+PLUS = {"standardize": True, "scale_states": True, "clamp_values": True}
+
+
+@pytest.fixture
+def double():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("options", [{}, {"standardize": True}, {"clamp_values": True}, PLUS])
+def test_many_agents_learn_what_each_learns_alone(options, double):
+    """With the same first weights and the batches that each draws alone, to the last bits of 64-bit floats."""
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((2, 300, 10)) * [[[1.0]], [[3.0]]]
+    rows[..., -1] = rng.random((2, 300)) < 0.1
+    seeds = (1, 2, 3)
+    alone = []
+    for data in rows:
+        for seed in seeds:
+            torch.manual_seed(seed)
+            agent = d3g_from_obs.D3G(4, LOW, -LOW, hidden_sizes=(16, 16), **options)
+            if agent.standardize:
+                agent.set_units(data[:, :4], data[:, 5:9])
+            if agent.scale_states:
+                agent.set_state_scale(data[:, :4])
+            alone.append(agent)
+    first = copy.deepcopy(alone)
+    many = many_plans.Agents(alone, 3e-4, CPU)
+    batches = many_plans.Batches(torch.from_numpy(rows), WIDTHS, seeds, CPU)
+    batches.draw()
+    two_updates = many_plans.record(many, batches)
+    for _ in range(5):
+        two_updates()
+    assert many.updates == 10
+
+    for k, agent in enumerate(alone):
+        draw = np.random.default_rng(seeds[k % 3])
+        for _ in range(10):
+            agent.update(torch.from_numpy(rows[k // 3][draw.integers(300, size=256)]).split(WIDTHS, 1))
+        written = copy.deepcopy(first[k])
+        many.write_to(written, k)
+        needed = many_plans.needed(written)
+        assert {name.split(".")[0] for name in needed} >= {"proposal", "forward_dynamics", "critic_target"}
+        for name, learned in many_plans.needed(agent).items():
+            assert torch.allclose(needed[name], learned, rtol=0, atol=1e-13), name
+        assert not torch.allclose(needed["proposal.layers.0.weight"], first[k].proposal.layers[0].weight, atol=1e-4)
+
+
+def test_draws_ahead_what_is_drawn_one_after_the_other(monkeypatch):
+    monkeypatch.setattr(many_plans, "CHUNK", 3)
+    rows = torch.arange(2 * 50 * 10, dtype=torch.float32).reshape(2, 50, 10)
+    batches = many_plans.Batches(rows, WIDTHS, (7,), CPU)
+    alone = [np.random.default_rng(7) for _ in range(2)]
+    for k in range(6):
+        if k % 3 == 0:
+            batches.draw()
+        s, a, r, s_next, terminated = batches.next()
+        drawn = [data[rng.integers(50, size=256)] for data, rng in zip(rows, alone, strict=True)]
+        assert torch.equal(torch.cat((s, a, r, s_next, terminated), -1), torch.stack(drawn))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Random data of InvertedPendulum-v4."""
+    file = tmp_path_factory.mktemp("data") / "random.npz"
+    d3g_from_obs.train(d3g_from_obs.Args(collect=str(file), dataset_size=500))
+    return str(file)
+
+
+def test_measures_as_plan_quality_does(dataset, tmp_path, monkeypatch):
+    """Rows in the order of updates and seeds, towards proposals and cycles, and the networks of the last update."""
+    monkeypatch.setattr(many_plans, "CHUNK", 10)
+    output = tmp_path / "new" / "plans.csv"
+    networks = tmp_path / "networks.pt"
+    how = {"frequency": 10, "starts": 2, "tries": 3, **PLUS}
+    many_plans.main(many_plans.Args((dataset,), output, seeds=(5, 6), updates=20, workers=2, networks=networks, **how))
+    with open(output, encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    plus = "D3G --standardize --scale-states --clamp-values"
+    identities = [(row["algorithm"], row["seed"], row["update"]) for row in rows]
+    names = (plus, f"{plus} --follow-plan")
+    assert identities == [(name, seed, update) for update in ("10", "20") for seed in "56" for name in names]
+    assert {(row["task"], row["randomness"]) for row in rows} == {("InvertedPendulum-v4", "1.0")}
+
+    env = d3g_from_obs.make_env("InvertedPendulum-v4")
+    space = env.action_space
+    actions = plan_quality.grid_of_actions(space, 3)
+    rng = np.random.default_rng(5)
+    data = d3g_from_obs.load_dataset(Path(dataset), 4, {})
+    for seed, saved in zip((5, 6), torch.load(networks, weights_only=True), strict=True):
+        torch.manual_seed(seed)
+        agent = d3g_from_obs.D3G(4, space.low, space.high, **PLUS)
+        agent.set_units(data.rows[:, :4], data.rows[:, 5:9])
+        agent.set_state_scale(data.rows[:, :4])
+        rng = np.random.default_rng(seed)
+        for _ in range(20):
+            agent.update(data.sample(256, rng, CPU))
+        for name, learned in many_plans.needed(agent).items():
+            assert torch.allclose(saved[name], learned, rtol=1e-3, atol=1e-5), name
+        agent.load_state_dict(agent.state_dict() | saved)
+        starts = np.random.SeedSequence((seed, 2)).generate_state(2).tolist()
+        for follow in (False, True):
+            agent.follow_plan = follow
+            returns = plan_quality.measure(agent, env, actions, agent.sigma.numpy(), starts)
+            row = rows[identities.index((names[follow], str(seed), "20"))]
+            assert [float(row["return_0"]), float(row["return_1"])] == returns
+            assert float(row["return_mean"]) == np.mean(returns)
+
+
+@pytest.mark.parametrize(
+    ("how", "error"),
+    [
+        ({"updates": 1500}, "--updates 1500: must be a multiple of 1000"),
+        ({"frequency": 0}, "--frequency 0: must be a multiple of 1000"),
+        ({"seeds": (1, 1)}, "--seeds 1 1: must be at least one, and none twice"),
+        ({"datasets": ()}, "--datasets : must be at least one, and none twice"),
+        ({"starts": 0}, "--starts 0: must be at least 1"),
+        ({"workers": 0}, "--workers 0: must be at least 1"),
+        ({"tries": 1}, "--tries 1: must be at least 2"),
+        ({"scale_states": True}, "--scale-states True: must be used with --standardize"),
+        ({"output": Path("/dev/null/plans.csv")}, "--output /dev/null/plans.csv: must be a file that can be written"),
+    ],
+)
+def test_refuses(how, error, dataset, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        many_plans.main(many_plans.Args(**{"datasets": (dataset,), "output": tmp_path / "plans.csv", **how}))
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {error}")
+    assert said.count("\n") == 1
+
+
+def test_refuses_data_sets_of_several_sizes(dataset, tmp_path, capsys):
+    other = str(tmp_path / "other.npz")
+    d3g_from_obs.train(d3g_from_obs.Args(collect=other, dataset_size=400))
+    with pytest.raises(SystemExit):
+        many_plans.main(many_plans.Args((dataset, other), tmp_path / "plans.csv"))
+    assert "must have as many transitions as the first one, 500, has 400" in capsys.readouterr().err
