@@ -232,11 +232,11 @@ def prepare_worker(env_id: str) -> None:
     prepare_worker.env = d3g_from_obs.make_env(env_id)
 
 
-def measure_agent(saved: dict, options: dict, sigma: np.ndarray, tries: int, seeds: list[int]) -> list[float]:
-    """The returns of one agent, whose networks are in `saved`, as plan_quality.py measures them."""
+def measure_agent(networks: dict, options: dict, sigma: np.ndarray, tries: int, seeds: list[int]) -> list[float]:
+    """The returns of one agent, whose networks these are, as plan_quality.py measures them."""
     env = prepare_worker.env
     agent = d3g_from_obs.D3G(len(sigma), env.action_space.low, env.action_space.high, **options)
-    agent.load_state_dict(agent.state_dict() | saved)
+    agent.load_state_dict(agent.state_dict() | networks)
     return measure(agent, env, grid_of_actions(env.action_space, tries), sigma, seeds)
 
 
@@ -247,11 +247,12 @@ def needed(agent: d3g_from_obs.D3G) -> dict[str, torch.Tensor]:
     return {name: value for name, value in agent.state_dict().items() if name.startswith(ours)}
 
 
-def main(args: Args) -> None:
-    """Learn, measure, and write a row per measurement when it is there."""
-    for name in ("updates", "frequency"):
-        if getattr(args, name) < 1 or getattr(args, name) % CHUNK:
-            fail(f"--{name} {getattr(args, name)}: must be a multiple of {CHUNK}")
+def check_args(args: Args) -> None:
+    """Fail on the first argument that cannot be."""
+    if args.frequency < 1 or args.frequency % CHUNK:
+        fail(f"--frequency {args.frequency}: must be a multiple of {CHUNK}")
+    if args.updates < 1 or args.updates % args.frequency:
+        fail(f"--updates {args.updates}: must be a multiple of --frequency {args.frequency}")
     for name in ("datasets", "seeds"):
         given = getattr(args, name)
         if not given or len(set(given)) < len(given):
@@ -261,15 +262,25 @@ def main(args: Args) -> None:
             fail(f"--{name} {getattr(args, name)}: must be at least {least}")
     if args.scale_states and not args.standardize:
         fail("--scale-states True: must be used with --standardize")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@dataclass
+class Run:
+    """An agent as it is measured: with the networks of its place in `Agents`."""
+
+    agent: d3g_from_obs.D3G
+    randomness: float | str  # of its data; the file's name where that is not known
+    seed: int
+    sigma: np.ndarray  # the units of distances [obs_dim]
+
+
+def load(args: Args, options: dict) -> tuple[list[Run], torch.Tensor, tuple[int, ...]]:
+    """The runs as they begin, the data [data sets, n, width], and the widths of s, a (none), r, s', terminated."""
     env = d3g_from_obs.make_env(args.env_id)
     n = env.observation_space.shape[0]
-    options = {name: getattr(args, name) for name in OPTIONS}
-    algorithm = " ".join(["D3G", *(f"--{name.replace('_', '-')}" for name in OPTIONS if options[name])])
-
-    agents = []
+    bounds = (env.action_space.low, env.action_space.high)
+    runs = []
     rows = []
-    about = []
     for file in args.datasets:
         info = {}
         data = d3g_from_obs.load_dataset(Path(file), n, info)
@@ -277,21 +288,34 @@ def main(args: Args) -> None:
             has = f"has {len(data.rows)}"
             fail(f"--datasets {file}: must have as many transitions as the first one, {len(rows[0])}, {has}")
         rows.append(torch.as_tensor(data.rows, dtype=torch.get_default_dtype()))
-        s, s_next = data.rows[:, :n], data.rows[:, -1 - n : -1]
-        units = d3g_from_obs.D3G(n, env.action_space.low, env.action_space.high, standardize=True)
+        randomness = (info["data"]["about"] or {}).get("randomness", Path(file).stem)
+        s = data.rows[:, :n]
+        s_next = data.rows[:, -1 - n : -1]
+        units = d3g_from_obs.D3G(n, *bounds, standardize=True)
         units.set_units(s, s_next)
         for seed in args.seeds:
             torch.manual_seed(seed)
-            agent = d3g_from_obs.D3G(n, env.action_space.low, env.action_space.high, **options)
+            agent = d3g_from_obs.D3G(n, *bounds, **options)
             if args.standardize:
                 agent.set_units(s, s_next)
             if args.scale_states:
                 agent.set_state_scale(s)
-            agents.append(agent)
-            randomness = (info["data"]["about"] or {}).get("randomness", Path(file).stem)
-            about.append((randomness, seed, units.sigma.numpy()))
-    many = Agents(agents, 3e-4, device)
-    batches = Batches(torch.stack(rows), data.widths, args.seeds, device)
+            runs.append(Run(agent, randomness, seed, units.sigma.numpy()))
+    return runs, torch.stack(rows), data.widths
+
+
+def main(args: Args) -> None:
+    """Learn, measure, and write a row per measurement when it is there."""
+    check_args(args)
+    options = {name: getattr(args, name) for name in OPTIONS}
+    algorithm = " ".join(["D3G", *(f"--{name.replace('_', '-')}" for name in OPTIONS if options[name])])
+    runs, rows, widths = load(args, options)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    print(
+        f"{algorithm}: {len(runs)} agents, device: {torch.cuda.get_device_name() if device.type == 'cuda' else 'cpu'}"
+    )
+    agents = Agents([run.agent for run in runs], 3e-4, device)
+    batches = Batches(rows, widths, args.seeds, device)
 
     columns = ["task", "randomness", "algorithm", "seed", "update", "return_mean"]
     columns += [f"return_{k}" for k in range(args.starts)]
@@ -300,11 +324,10 @@ def main(args: Args) -> None:
         output = open(args.output, "w", buffering=1, encoding="utf-8")
     except OSError as error:
         fail(f"--output {args.output}: must be a file that can be written: {error}")
-    started = time.time()
     spawn = multiprocessing.get_context("spawn")
     with output, spawn.Pool(args.workers, prepare_worker, (args.env_id,)) as pool:
         output.write(",".join(columns) + "\n")
-        waiting = []
+        waiting = []  # a row's first columns, and what will be its returns
 
         def write_finished(wait: bool) -> None:
             while waiting and (wait or waiting[0][1].ready()):
@@ -312,25 +335,27 @@ def main(args: Args) -> None:
                 returns = result.get()
                 output.write(",".join(map(str, [*identity, np.mean(returns), *returns])) + "\n")
 
+        started = time.time()
         batches.draw()
-        two_updates = record(many, batches)
-        while many.updates < args.updates:
+        two_updates = record(agents, batches)
+        while agents.updates < args.updates:
             two_updates()
-            if many.updates % CHUNK == 0:
+            if agents.updates % CHUNK == 0:
                 batches.draw()
                 write_finished(wait=False)
-            if many.updates % args.frequency == 0:
-                print(f"{algorithm}: update {many.updates}, {time.time() - started:.0f} s", flush=True)
-                for k, (randomness, seed, sigma) in enumerate(about):
-                    many.write_to(agents[k], k)
-                    saved = {name: value.clone() for name, value in needed(agents[k]).items()}
-                    starts = np.random.SeedSequence((seed, 2)).generate_state(args.starts).tolist()
+            if agents.updates % args.frequency == 0:
+                print(f"update {agents.updates}, {time.time() - started:.0f} s", flush=True)
+                for k, run in enumerate(runs):
+                    agents.write_to(run.agent, k)
+                    networks = {name: value.clone() for name, value in needed(run.agent).items()}
+                    starts = np.random.SeedSequence((run.seed, 2)).generate_state(args.starts).tolist()
                     for follow in (False, True):
-                        identity = (args.env_id, randomness, algorithm + " --follow-plan" * follow, seed, many.updates)
-                        job = (saved, options | {"follow_plan": follow}, sigma, args.tries, starts)
+                        name = algorithm + " --follow-plan" * follow
+                        identity = (args.env_id, run.randomness, name, run.seed, agents.updates)
+                        job = (networks, options | {"follow_plan": follow}, run.sigma, args.tries, starts)
                         waiting.append((identity, pool.apply_async(measure_agent, job)))
         if args.networks is not None:
-            torch.save([needed(agent) for agent in agents], args.networks)
+            torch.save([needed(run.agent) for run in runs], args.networks)
         write_finished(wait=True)
 
 

@@ -135,8 +135,9 @@ def test_measures_as_plan_quality_does(dataset, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("how", "error"),
     [
-        ({"updates": 1500}, "--updates 1500: must be a multiple of 1000"),
-        ({"frequency": 0}, "--frequency 0: must be a multiple of 1000"),
+        ({"updates": 15_000}, "--updates 15000: must be a multiple of --frequency 10000"),
+        ({"updates": 0}, "--updates 0: must be a multiple of --frequency 10000"),
+        ({"frequency": 1500}, "--frequency 1500: must be a multiple of 1000"),
         ({"seeds": (1, 1)}, "--seeds 1 1: must be at least one, and none twice"),
         ({"datasets": ()}, "--datasets : must be at least one, and none twice"),
         ({"starts": 0}, "--starts 0: must be at least 1"),
