@@ -20,11 +20,11 @@ dynamics only. By default the data are those of a random policy; `--collect` mak
     python d3g_from_obs.py --demonstrator runs/expert/model.pt --randomness 0.5 --collect half.npz
     python d3g_from_obs.py --dataset half.npz
 
-`--standardize --scale-states --clamp-values` trains D3G+, which is ours. In place of s' the networks see the difference
-s' - s, in units of its standard deviation over the data, and in place of s they see s divided by its root mean square
-over the data. The values that the forward dynamics is asked for, and those in the targets, stay within those of the
-batch's transitions. With `--follow-plan` as well it acts towards the next state of its imagined plan, which the forward
-dynamics gives, in place of the proposal. That is better where the data are those of one policy.
+`--standardize --scale-states --clamp-values --aim-halfway` trains D3G+, which is ours. In place of s' the networks see
+the difference s' - s, in units of its standard deviation over the data, and in place of s they see s divided by its
+root mean square over the data. The values that the forward dynamics is asked for, and those in the targets, stay within
+those of the batch's transitions. And it acts towards halfway between the proposal and the next state that the forward
+dynamics gives for the proposal's value.
 """
 
 import copy
@@ -97,7 +97,7 @@ class Args:
     standardize: bool = False  # D3G+ (ours): give the networks s' - s, over its standard deviation, in place of s'
     scale_states: bool = False  # D3G+: give them s, over its root mean square, in place of s; needs --standardize
     clamp_values: bool = False  # D3G+: keep q within the batch's Q_1'(s, s') where f is asked for it, and in the target
-    follow_plan: bool = False  # ours: act towards C(s, p), the next state of the imagined plan, in place of p
+    aim_halfway: bool = False  # D3G+: act towards halfway between p and C(s, p), the next state of the imagined plan
 
 
 # Copied from d3g_continuous.MLP
@@ -175,7 +175,7 @@ class D3G(nn.Module):
                                            transition of value q leads from s
     inverse_dynamics  I_omega              s, s' -> [batch, action_dim], learned online
 
-    D3G+, ours and not the paper's, has three options. The first two change the networks' inputs:
+    D3G+, ours and not the paper's, has four options. The first two change the networks' inputs:
 
                                                                   without    with the option
     scale(s), for a state s                    (`scale_states`)   s          s / state_scale, one number
@@ -188,7 +188,7 @@ class D3G(nn.Module):
     lowest and the highest Q_1'(s, s') of the batch. A proposal whose q is outside has no gradient through q; only its
     distance from the cycle moves it.
 
-    With `follow_plan`, ours too, it acts towards C(s, p) in place of p. Nothing that is learned offline depends on it.
+    With `aim_halfway` it acts towards (p + C(s, p)) / 2 in place of p. Nothing that is learned offline depends on it.
 
     `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are those of `Args`, with its help.
     """
@@ -208,7 +208,7 @@ class D3G(nn.Module):
         standardize: bool = False,
         scale_states: bool = False,
         clamp_values: bool = False,
-        follow_plan: bool = False,
+        aim_halfway: bool = False,
     ):
         super().__init__()
         if scale_states and not standardize:
@@ -222,7 +222,7 @@ class D3G(nn.Module):
         self.standardize = standardize
         self.scale_states = scale_states
         self.clamp_values = clamp_values
-        self.follow_plan = follow_plan
+        self.aim_halfway = aim_halfway
         if standardize:
             self.register_buffer("sigma", torch.ones(obs_dim))
         if scale_states:
@@ -346,21 +346,20 @@ class D3G(nn.Module):
         optimizer.step()
         self.losses[f"{name}_loss"] = loss.detach()
 
-    def next_of_plan(self, s: torch.Tensor) -> torch.Tensor:
-        """C(s, p) with p = s + tau(s) and q = Q_1'(s, p): where the imagined plan leads from s. Both [batch, obs_dim].
+    def aim(self, s: torch.Tensor) -> torch.Tensor:
+        """What to act towards from s: p = s + tau(s), or with `aim_halfway` (p + C(s, p)) / 2. Both [batch, obs_dim].
 
-        With `clamp_values`, q is kept within the values of the last batch.
+        The q of C is the target critic's, as in `imagine`; with `clamp_values` it is kept within those of the last
+        batch.
         """
         p = self.reach(s, self.proposal(s))
-        return self.cycle(s, p, self.critic_target)
-
-    def aim(self, s: torch.Tensor) -> torch.Tensor:
-        """The next state to act towards: p = s + tau(s), or with `follow_plan` C(s, p). Both [batch, obs_dim]."""
-        return self.next_of_plan(s) if self.follow_plan else self.reach(s, self.proposal(s))
+        if self.aim_halfway:
+            return (p + self.cycle(s, p, self.critic_target)) / 2
+        return p
 
     @torch.inference_mode()
     def act(self, observation: np.ndarray, noise: np.ndarray | float = 0.0) -> np.ndarray:
-        """Eq. 9: I(s, p) + noise, or I(s, C(s, p)) + noise with `follow_plan`, where p = s + tau(s).
+        """Eq. 9: I(s, s + tau(s)) + noise, or with `aim_halfway` what `aim` gives in place of s + tau(s).
 
         For one observation [obs_dim], clipped to the action bounds [action_dim].
         """
@@ -374,7 +373,10 @@ class D3G(nn.Module):
         """The plan from s [n, obs_dim], by s <- C(s, s + tau(s)): the states after it [steps, n, obs_dim]."""
         plan = []
         for _ in range(steps):
-            s = self.decode(s, self.next_of_plan(self.scale(s)))
+            scaled = self.scale(s)
+            p = self.reach(scaled, self.proposal(scaled))
+            c = self.cycle(scaled, p, self.critic_target)
+            s = self.decode(s, c)
             plan.append(s)
         return torch.stack(plan)
 
@@ -449,7 +451,7 @@ def train(args: Args) -> Path:
             standardize=args.standardize,
             scale_states=args.scale_states,
             clamp_values=args.clamp_values,
-            follow_plan=args.follow_plan,
+            aim_halfway=args.aim_halfway,
         ).to(device)
         observations = data.rows[:, :obs_dim]  # of the columns s, r, s', terminated; there is no a
         if args.standardize:

@@ -70,7 +70,7 @@ def load(run_dir: Path) -> tuple[d3g_from_obs.D3G, str]:
             standardize="sigma" in model,
             scale_states="state_scale" in model,
             clamp_values="value_low" in model,
-            follow_plan=args.get("follow_plan", False),
+            aim_halfway=args.get("aim_halfway", False),
         )
         for name, network in agent.named_children():
             network.load_state_dict(model[name])

@@ -8,8 +8,9 @@ once and replayed. An agent begins with the weights, and learns from the batches
 seed, data set and options; the sums inside a matrix product come in another order, so that the numbers part as they do
 between two processors. `Agents.update` is that script's update again, and the tests hold it to the script's.
 
-The CSV file has the rows of plan_quality.py: what is measured every `--frequency` updates, towards the proposals and,
-of the same networks, towards their cycles (`--follow-plan`). Measuring is done by `--workers` processes meanwhile.
+The CSV file has the rows of plan_quality.py: what is measured every `--frequency` updates, acting towards the proposals
+and, with the same networks, towards halfway between them and their cycles (`--aim-halfway`). Measuring is done by
+`--workers` processes meanwhile.
 """
 
 import multiprocessing
@@ -349,10 +350,10 @@ def main(args: Args) -> None:
                     agents.write_to(run.agent, k)
                     networks = {name: value.clone() for name, value in needed(run.agent).items()}
                     starts = np.random.SeedSequence((run.seed, 2)).generate_state(args.starts).tolist()
-                    for follow in (False, True):
-                        name = algorithm + " --follow-plan" * follow
+                    for halfway in (False, True):
+                        name = algorithm + " --aim-halfway" * halfway
                         identity = (args.env_id, run.randomness, name, run.seed, agents.updates)
-                        job = (networks, options | {"follow_plan": follow}, run.sigma, args.tries, starts)
+                        job = (networks, options | {"aim_halfway": halfway}, run.sigma, args.tries, starts)
                         waiting.append((identity, pool.apply_async(measure_agent, job)))
         if args.networks is not None:
             torch.save([needed(run.agent) for run in runs], args.networks)

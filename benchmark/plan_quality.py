@@ -5,9 +5,9 @@
 The agent learns as in a run of d3g_from_obs.py of the same arguments, number for number. Every `--frequency` updates it
 acts with an exact inverse dynamics in place of a learned one: in the simulator's present state many actions are tried
 for one step, and the one is taken whose next state is nearest to the one that the agent acts towards (the proposal, or
-with `--follow-plan` its cycle), each component in units of sigma, the standard deviation of s' - s over the data. A row
-of the CSV file says which run it is of and has the mean return of episodes from the same few starts, and the return of
-each. `plan_quality_figure.py` draws such files.
+with `--aim-halfway` halfway between it and its cycle), each component in units of sigma, the standard deviation of
+s' - s over the data. A row of the CSV file says which run it is of and has the mean return of episodes from the same
+few starts, and the return of each. `plan_quality_figure.py` draws such files.
 """
 
 import sys
@@ -54,8 +54,8 @@ class Args:
     """in D3G+, states divided by their size, as of d3g_from_obs.py"""
     clamp_values: bool = False
     """in D3G+, values kept within those of the batch, as of d3g_from_obs.py"""
-    follow_plan: bool = False
-    """acting towards C(s, p) in place of the proposal p, as of d3g_from_obs.py"""
+    aim_halfway: bool = False
+    """in D3G+, acting towards halfway between the proposal p and C(s, p), as of d3g_from_obs.py"""
 
 
 def grid_of_actions(space: gym.spaces.Box, tries: int) -> np.ndarray:
@@ -124,7 +124,7 @@ def main(args: Args) -> None:
     rng = np.random.default_rng(args.seed)
     low = env.action_space.low
     high = env.action_space.high
-    options = {name: getattr(args, name) for name in ("standardize", "scale_states", "clamp_values", "follow_plan")}
+    options = {name: getattr(args, name) for name in ("standardize", "scale_states", "clamp_values", "aim_halfway")}
     agent = d3g_from_obs.D3G(obs_dim, low, high, **options)
     units = d3g_from_obs.D3G(obs_dim, low, high, standardize=True)
     units.set_units(s, s_next)
@@ -144,8 +144,8 @@ def main(args: Args) -> None:
         algorithm += " --scale-states"
     if args.clamp_values:
         algorithm += " --clamp-values"
-    if args.follow_plan:
-        algorithm += " --follow-plan"
+    if args.aim_halfway:
+        algorithm += " --aim-halfway"
     run = [args.env_id, about.get("randomness", Path(args.dataset).stem), algorithm, args.seed]
     columns = ["task", "randomness", "algorithm", "seed", "update", "return_mean"]
     columns += [f"return_{k}" for k in range(args.starts)]

@@ -31,10 +31,10 @@ from drawing import (
     write_files,
 )
 
-PLUS = "D3G --standardize --scale-states --clamp-values"  # D3G+ in Table 1
-FOLLOWING = f"{PLUS} --follow-plan"
-LABELS = {PLUS: "D3G\u207a", FOLLOWING: "D3G\u207a --follow-plan"}
-COLORS = {"D3G": BLUE, "D3G --follow-plan": GREEN, FOLLOWING: "0.4", PLUS: RED}
+PROPOSAL = "D3G --standardize --scale-states --clamp-values"
+PLUS = f"{PROPOSAL} --aim-halfway"  # D3G+ in Table 1
+LABELS = {PLUS: "D3G\u207a", PROPOSAL: "D3G\u207a without --aim-halfway"}
+COLORS = {"D3G": BLUE, "D3G --aim-halfway": GREEN, PROPOSAL: "0.4", PLUS: RED}
 OTHERS = (PINK, ORANGE)  # of what else there is, in alphabetical order
 IDENTITY = ("task", "randomness", "algorithm", "seed")
 COLUMNS = (*IDENTITY, "update", "return_mean")

@@ -39,8 +39,8 @@ PAPER = {  # by task and randomness: data, BCO, D3G
     ("InvertedPendulum", 0.75): ("11.4 ± 1.3", "12.1 ± 8.3", "1000 ± 0"),
     ("InvertedPendulum", 1.0): ("8.6 ± 0.3", "31.0 ± 4.7", "1000 ± 0"),
 }
-PLUS = "D3G\u207a"  # with standardised differences, scaled states and clamped values, which the paper has not
-FOLLOWING = f"{PLUS} --follow-plan"
+PLUS = "D3G\u207a"  # with these four options, which the paper has not
+OPTIONS = ("standardize", "scale_states", "clamp_values", "aim_halfway")
 HEADER = "task,randomness,algorithm,seed,evaluation,step,return_mean"
 
 
@@ -64,17 +64,11 @@ def identify(info: dict) -> tuple[dict, range]:
     args = info["args"]
     if "offline_updates" in args:
         take_count(args, "offline_updates")
-        plus = ("standardize", "scale_states", "clamp_values")
-        options = [name in args and take(args, name, bool) for name in plus]
+        options = [name in args and take(args, name, bool) for name in OPTIONS]
         if any(options) != all(options):
-            raise ValueError(
-                "must have all of --standardize, --scale-states and --clamp-values, as D3G+, or none, as D3G"
-            )
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in OPTIONS)
+            raise ValueError(f"must have all of {names}, as D3G+, or none, as D3G")
         algorithm = PLUS if all(options) else "D3G"
-        if "follow_plan" in args and take(args, "follow_plan", bool):
-            if algorithm != PLUS:
-                raise ValueError("must have --standardize, --scale-states and --clamp-values with --follow-plan")
-            algorithm = FOLLOWING
     elif "policy_updates" in args:
         take_count(args, "policy_updates")
         algorithm = "BCO"
@@ -109,7 +103,7 @@ def about_data(info: dict) -> dict:
 def describe(runs: list[Run], n: int) -> str:
     """The caption: the budget and the versions of the runs, which must have one budget per algorithm."""
     budget = []
-    for algorithm in ("D3G", PLUS, FOLLOWING, "BCO"):
+    for algorithm in ("D3G", PLUS, "BCO"):
         mine = [run for run in runs if run.identity["algorithm"] == algorithm]
         if not mine:
             continue
@@ -157,10 +151,9 @@ def tabulate(runs: list[Run], n: int) -> tuple[list[list], list[list[str]]]:
     words = [["task", "% random", "data (mean return)", "data, paper"]]
     words[0] += ["BCO (IQM; seeds)", "BCO, paper", "D3G (IQM; seeds)", "D3G, paper"]
     algorithms = ["BCO", "D3G"]
-    for ours in (PLUS, FOLLOWING):
-        if any(run.identity["algorithm"] == ours for run in runs):
-            words[0].append(f"{ours} (IQM; seeds)")
-            algorithms.append(ours)
+    if any(run.identity["algorithm"] == PLUS for run in runs):
+        words[0].append(f"{PLUS} (IQM; seeds)")
+        algorithms.append(PLUS)
     for task, randomness in sorted({(run.identity["task"], run.identity["randomness"]) for run in runs}):
         cell = [run for run in runs if (run.identity["task"], run.identity["randomness"]) == (task, randomness)]
         data = check_data(cell)

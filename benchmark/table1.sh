@@ -5,9 +5,9 @@
 #         python benchmark/table1.py runs/table1/* --output runs/table1.md
 #     benchmark/table1.sh --tasks InvertedPendulum-v4 --randomness 0,1 --seeds 1,2 --d3g "--offline-updates 150000"
 # The selections --tasks, --randomness, --algorithms and --seeds are the printer's own; algorithms are d3g, bco and, only
-# where they are named, d3g_plus (D3G with standardised differences, scaled states and clamped values) and
-# d3g_plus_follow (the same with --follow-plan). --expert, --data, --d3g and --bco take further arguments of the experts,
-# the collection, all runs of D3G and those of BCO; what remains goes to all runs that learn from data.
+# where it is named, d3g_plus (D3G with the four options of D3G+). --expert, --data, --d3g and --bco take further
+# arguments of the experts, the collection, all runs of D3G and those of BCO; what remains goes to all runs that learn
+# from data.
 set -euo pipefail -f
 source "$(dirname "$0")/printer.sh"
 
@@ -34,7 +34,7 @@ chosen="--env-id --run-dir --resume --no-resume --demonstrator --randomness --co
 why="is chosen for each run; select with --tasks, --randomness, --algorithms and --seeds"
 refuse "$chosen --algorithm" "$why" $expert
 plus="--standardize --no-standardize --scale-states --no-scale-states --clamp-values --no-clamp-values"
-plus+=" --follow-plan --no-follow-plan"
+plus+=" --aim-halfway --no-aim-halfway"
 refuse "$chosen --seed $plus" "$why" $data $d3g $bco "${passed[@]}"
 refuse "--dataset-size --dataset-seed" "is of the data sets, must be in --data" $d3g $bco "${passed[@]}"
 check_tasks "$tasks"
@@ -45,8 +45,8 @@ for p in ${randomness//,/ }; do
 done
 distinct --randomness "$randomness"
 for algorithm in ${algorithms//,/ }; do
-    [[ $algorithm =~ ^(d3g|d3g_plus|d3g_plus_follow|bco)$ ]] ||
-        fail "--algorithms $algorithms: must be of d3g, d3g_plus, d3g_plus_follow, bco, separated by commas"
+    [[ $algorithm =~ ^(d3g|d3g_plus|bco)$ ]] ||
+        fail "--algorithms $algorithms: must be of d3g, d3g_plus, bco, separated by commas"
 done
 distinct --algorithms "$algorithms"
 
@@ -67,9 +67,8 @@ for task in ${tasks//,/ }; do
 done
 echo wait
 declare -A script=([d3g]="d3g_from_obs.py" [bco]="bco_baseline.py")
-script[d3g_plus]="d3g_from_obs.py --standardize --scale-states --clamp-values"
-script[d3g_plus_follow]="${script[d3g_plus]} --follow-plan"
-declare -A arguments=([d3g]=$d3g [d3g_plus]=$d3g [d3g_plus_follow]=$d3g [bco]=$bco)
+script[d3g_plus]="d3g_from_obs.py --standardize --scale-states --clamp-values --aim-halfway"
+declare -A arguments=([d3g]=$d3g [d3g_plus]=$d3g [bco]=$bco)
 for seed in ${seeds//,/ }; do
     for task in ${tasks//,/ }; do
         for p in ${randomness//,/ }; do

@@ -183,7 +183,7 @@ def make_agent(args: dict, state: dict[str, torch.Tensor], env: gym.Env) -> nn.M
             standardize=plus,
             scale_states="state_scale" in state,
             clamp_values="value_low" in state,
-            follow_plan=args.get("follow_plan", False),
+            aim_halfway=args.get("aim_halfway", False),
         )
     elif "proposal" in networks:
         agent = d3g_continuous.D3G(obs_dim, low, high, hidden_sizes=sizes, standardize=plus, cycle=args["cycle"])

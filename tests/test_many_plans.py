@@ -93,7 +93,7 @@ def dataset(tmp_path_factory):
 
 
 def test_measures_as_plan_quality_does(dataset, tmp_path, monkeypatch):
-    """Rows in the order of updates and seeds, towards proposals and cycles, and the networks of the last update."""
+    """Rows in the order of updates and seeds, towards proposals and halfway, and the networks of the last update."""
     monkeypatch.setattr(many_plans, "CHUNK", 10)
     output = tmp_path / "new" / "plans.csv"
     networks = tmp_path / "networks.pt"
@@ -103,7 +103,7 @@ def test_measures_as_plan_quality_does(dataset, tmp_path, monkeypatch):
         rows = list(csv.DictReader(file))
     plus = "D3G --standardize --scale-states --clamp-values"
     identities = [(row["algorithm"], row["seed"], row["update"]) for row in rows]
-    names = (plus, f"{plus} --follow-plan")
+    names = (plus, f"{plus} --aim-halfway")
     assert identities == [(name, seed, update) for update in ("10", "20") for seed in "56" for name in names]
     assert {(row["task"], row["randomness"]) for row in rows} == {("InvertedPendulum-v4", "1.0")}
 
@@ -124,10 +124,10 @@ def test_measures_as_plan_quality_does(dataset, tmp_path, monkeypatch):
             assert torch.allclose(saved[name], learned, rtol=1e-3, atol=1e-5), name
         agent.load_state_dict(agent.state_dict() | saved)
         starts = np.random.SeedSequence((seed, 2)).generate_state(2).tolist()
-        for follow in (False, True):
-            agent.follow_plan = follow
+        for halfway in (False, True):
+            agent.aim_halfway = halfway
             returns = plan_quality.measure(agent, env, actions, agent.sigma.numpy(), starts)
-            row = rows[identities.index((names[follow], str(seed), "20"))]
+            row = rows[identities.index((names[halfway], str(seed), "20"))]
             assert [float(row["return_0"]), float(row["return_1"])] == returns
             assert float(row["return_mean"]) == np.mean(returns)
 

@@ -84,7 +84,7 @@ def test_distances_are_in_units_of_sigma():
         ({"standardize": True}, "D3G --standardize"),
         ({"standardize": True, "scale_states": True}, "D3G --standardize --scale-states"),
         ({"clamp_values": True}, "D3G --clamp-values"),
-        ({"follow_plan": True}, "D3G --follow-plan"),
+        ({"aim_halfway": True}, "D3G --aim-halfway"),
     ],
 )
 def test_learns_as_a_run_does_and_measures_its_proposal(how, algorithm, dataset, tmp_path, monkeypatch):
@@ -160,7 +160,7 @@ def test_draws_every_seed_and_their_mean_where_all_were_measured(tmp_path, monke
     files = [tmp_path / f"{k}.csv" for k in range(4)]
     files[0].write_text(measured("D3G", 1, [5.0, 6.0, 7.0]))
     files[1].write_text(measured("D3G", 2, [8.0, 9.0], every=20))
-    files[2].write_text(measured("D3G --standardize --scale-states --clamp-values", 1, [1000.0]))
+    files[2].write_text(measured("D3G --standardize --scale-states --clamp-values --aim-halfway", 1, [1000.0]))
     files[3].write_text(measured("D3G", 1, [3.0], randomness="0.5"))
     plan_quality_figure.main(plan_quality_figure.Args(tuple(files[:3]), tmp_path / "plans.png"))
     first = (tmp_path / "plans.csv").read_text()

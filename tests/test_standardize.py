@@ -1,4 +1,4 @@
-"""D3G+ (`--standardize`, offline also `--scale-states`, `--clamp-values` and `--follow-plan`).
+"""D3G+ (`--standardize`, offline also `--scale-states`, `--clamp-values` and `--aim-halfway`).
 
 Its updates and its acting against NumPy in float64, its units, and what a run keeps of them."""
 
@@ -207,14 +207,14 @@ def test_inverse_dynamics_of_the_online_rounds(scale_states, float64):
         (d3g_from_obs, {}),
         (d3g_from_obs, {"scale_states": True}),
         (d3g_from_obs, {"clamp_values": True}),
-        (d3g_from_obs, {"follow_plan": True}),
-        (d3g_from_obs, {"scale_states": True, "clamp_values": True, "follow_plan": True}),
+        (d3g_from_obs, {"aim_halfway": True}),
+        (d3g_from_obs, {"scale_states": True, "clamp_values": True, "aim_halfway": True}),
     ],
 )
 def test_acting_and_imagining(script, more, float64):
     """a = I(s, tau(s)); an imagined state is s + sigma f(s, Q_1'(s, tau(s))); scaled states are told as such, and f is
-    asked only for values of the latest batch where they are clamped. With follow_plan a = I(s, f(s, Q_1'(s, tau(s)))),
-    so that the inverse dynamics is told the difference to the first imagined state."""
+    asked only for values of the latest batch where they are clamped. With aim_halfway a = I(s, x),
+    where x is the mean of tau(s) and the difference to the first imagined state."""
     agent, nets = make_agent(script, **more)
     proposal = nets["proposal"]
     limits = (-np.inf, np.inf)
@@ -228,9 +228,9 @@ def test_acting_and_imagining(script, more, float64):
 
     s = np.array([[0.3, -1.2, 0.8]])
     p = proposal.forward(told(s))
-    if "follow_plan" in more:
+    if "aim_halfway" in more:
         q = nets["critic_target.0"].forward(told(s), p).clip(*limits)
-        p = nets["forward_dynamics"].forward(told(s), q)
+        p = (p + nets["forward_dynamics"].forward(told(s), q)) / 2
     action = scaled_tanh(nets["inverse_dynamics"].forward(told(s), p))[0]
     np.testing.assert_allclose(agent.act(s[0]), action, rtol=1e-12)
     if script is d3g_from_obs:
@@ -390,7 +390,7 @@ def offline(tmp_path):
     names = ("observations", "next_observations", "rewards", "terminations")
     data = tmp_path / "data.npz"
     np.savez(data, **dict(zip(names, (s, s_next, np.zeros(300), np.zeros(300)), strict=True)))
-    plus = {"standardize": True, "scale_states": True, "clamp_values": True, "follow_plan": True}
+    plus = {"standardize": True, "scale_states": True, "clamp_values": True, "aim_halfway": True}
     small = {"rounds": 2, "steps_per_round": 10, "inverse_updates": 3, "eval_episodes": 1}
     small |= {"hidden_sizes": (8, 8), "batch_size": 4, "offline_updates": 8, "checkpoint_frequency": 3}
 

@@ -30,7 +30,7 @@ TASK_ID = "InvertedDoublePendulum-v4"  # it soon falls, and no two returns are e
 TASK = {"env_id": TASK_ID, "hidden_sizes": (8, 8), "batch_size": 16, "eval_episodes": 3, "seed": 4}
 ONLINE = {"total_timesteps": 300, "eval_frequency": 100, "learning_starts": 100, "checkpoint_frequency": 100, **TASK}
 ROUNDS = {"rounds": 2, "steps_per_round": 50, "inverse_updates": 20, **TASK}
-PLUS = ("standardize", "scale_states", "clamp_values", "follow_plan")
+PLUS = ("standardize", "scale_states", "clamp_values", "aim_halfway")
 RUNS = {  # by name: the script, its arguments, and its agent
     "d3g": (d3g_continuous, ONLINE, "D3G"),
     "d3g_no_cycle": (d3g_continuous, {"cycle": False, **ONLINE}, "D3G"),
