@@ -48,11 +48,11 @@ ALGORITHMS = {  # of each its script, its arguments, and what the reference chan
     ),
     "D3G+ offline": (
         d3g_from_obs,
-        {"standardize": True, "scale_states": True, "clamp_values": True, "follow_plan": True},
+        {"standardize": True, "scale_states": True, "clamp_values": True, "aim_halfway": True},
         [
             ("d3g_continuous", "d3g_from_obs"),
             ("hidden_sizes=", "scale_states=True, standardize=True, hidden_sizes="),
-            ("hidden_sizes=", "clamp_values=True, follow_plan=True, hidden_sizes="),
+            ("hidden_sizes=", "clamp_values=True, aim_halfway=True, hidden_sizes="),
             *(
                 ("env =", f'agent.{units}.copy_(model["{units}"])\nenv =')
                 for units in ("sigma", "state_scale", "value_low", "value_high")
@@ -313,119 +313,114 @@ def read_plans(name):
     return runs
 
 
-PLUS = "--standardize --scale-states --clamp-values"
-FOLLOW = f"{PLUS} --follow-plan"
+HALFWAY = "--aim-halfway"
+PROPOSAL = "--standardize --scale-states --clamp-values"
+PLUS = f"{PROPOSAL} {HALFWAY}"
+RANDOMNESS = (0, 0.25, 0.5, 0.75, 1)
+WORDS = "none one two three four five six seven eight nine ten".split()
 
 
 def test_what_is_said_of_the_plans_of_ten_seeds_is_in_the_file():
     runs = read_plans("plan_quality_ten_seeds.csv")
     updates = [*range(10_000, 80_001, 10_000), 100_000]
-    for algorithm in (PLUS, FOLLOW):
+    for algorithm, measured in ((PROPOSAL, updates), (PLUS, [100_000])):
         there = sorted(run[::2] for run in runs if run[1] == algorithm)
-        assert there == [(p, seed) for p in (0, 0.25, 0.5, 0.75, 1) for seed in range(1, 11)]
-    assert all(sorted(curve) == updates for run, curve in runs.items() if run[1] in (PLUS, FOLLOW))
+        assert there == [(p, seed) for p in RANDOMNESS for seed in range(1, 11)]
+        assert all(sorted(runs[run]) == measured for run in runs if run[1] == algorithm)
 
     def standing(p, algorithm, update):
         """Of ten seeds, how many are at 1000."""
         return sum(runs[p, algorithm, seed][update] == 1000 for seed in range(1, 11))
 
-    rows = re.findall(r"^\| (0|0\.\d+|1) \| (proposal|cycle) \| (.*) \|$", RESULTS, re.M)
-    assert len(rows) == 10
-    for p, aim, cells in rows:
-        algorithm = PLUS if aim == "proposal" else FOLLOW
-        assert cells.split(" | ") == [str(standing(float(p), algorithm, update)) for update in updates]
-
-    random = [(p, seed) for p in (0.25, 0.5, 0.75, 1) for seed in range(1, 11)]
-    ends = {
-        algorithm: sum(standing(p, algorithm, 100_000) for p in (0.25, 0.5, 0.75, 1)) for algorithm in (PLUS, FOLLOW)
-    }
+    rows = re.findall(r"^\| p = (\S+) \| (\d+(?: \| \d+){9}) \|$", RESULTS, re.M)
+    assert [float(p) for p, _ in rows] == sorted(RANDOMNESS, reverse=True)
+    for p, cells in rows:
+        counts = [standing(float(p), PLUS, 100_000), *(standing(float(p), PROPOSAL, update) for update in updates)]
+        assert [int(cell) for cell in cells.split(" | ")] == counts
+    fallen = [run for run, curve in runs.items() if run[1] == PLUS and curve[100_000] < 1000]
+    assert fallen == [(0.5, PLUS, 6)]
+    assert [update for update, value in runs[0.5, PROPOSAL, 6].items() if value == 1000] == [10_000, 20_000, 30_000]
     assert in_text(
-        f"After 100,000 updates {ends[PLUS]} of 40 runs on data with random actions stand, {ends[FOLLOW]} with "
-        "`--follow-plan`."
+        "seed 6, had stood up to 30,000 updates without `--aim-halfway`; at the end the pole falls after "
+        f"{runs[fallen[0]][100_000]:.0f} steps"
     )
-    assert in_text(f"On data with random actions {ends[PLUS]} of 40 runs stand after 100,000 updates", README)
-    assert [run for run in random if runs[run[0], PLUS, run[1]][100_000] < 1000] == [(0.5, 6)]
-    assert [update for update, value in runs[0.5, PLUS, 6].items() if value == 1000] == [10_000, 20_000, 30_000]
-    assert in_text(f"at the end the pole falls after {runs[0.5, PLUS, 6][100_000]:.0f} steps")
-    assert (standing(0, PLUS, 80_000), standing(0, PLUS, 100_000)) == (0, 6)
-    assert in_text(
-        "none of ten stands at 80,000 updates and six at 100,000; with `--follow-plan` all ten do from 20,000 on."
-    )
-    assert min(standing(0, FOLLOW, update) for update in updates[1:]) == 10
-    assert in_text("all ten seeds stand from 20,000 updates on.", README)
-    late = [update for update in updates if update >= 50_000]
-    assert min(standing(1, PLUS, update) for update in late) == 10
-    below = [
-        sum(runs[p, algorithm, seed][u] < 1000 for p, seed in random for u in late) for algorithm in (PLUS, FOLLOW)
-    ]
-    assert in_text(
-        f"from 50,000 updates on, at p above 0, {below[0]} of {40 * len(late)} measurements are below 1000, with the "
-        f"option {below[1]}."
-    )
-
-    losses = {}
-    with open(ROOT / "benchmark/results/forward_dynamics_loss.csv", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            losses.setdefault(float(row["randomness"]) == 0, []).append(float(row["forward_dynamics_loss"]))
-    one, many = losses[True], losses[False]
-    assert (len(one), len(many)) == (30, 120)
-    assert in_text(f"{min(one)} to {max(one)} at p = 0, {min(many):.2f} to {max(many):.2f} at all others, three seeds")
-    assert max(one) < 0.02
-    assert min(many) > 0.2
-    assert in_text("below 0.02 on the expert's data, above 0.2 on all others", README)
+    assert in_text("Of ten seeds on each of five data sets, 49 of 50 runs stand after 100,000 updates.", README)
 
 
 def test_what_is_said_of_plans_is_in_the_file():
     now = read_plans("plan_quality.csv")
 
+    def first_at_1000(*run):
+        """The updates at the first measurement from which on every one of a run is 1000, as the table has it."""
+        updates = sorted(now[run])
+        below = [k for k, update in enumerate(updates) if now[run][update] < 1000]
+        first = max(below, default=-1) + 1
+        return f"{updates[first]:,}" if first < len(updates) else "none"
+
+    def stood(*run):
+        """The updates at which a run is at 1000."""
+        return [update for update, value in now[run].items() if value == 1000]
+
     def lost(*run):
         """The measurements below 1000 after the first one of 1000, by their updates."""
-        first = min((update for update, value in now[run].items() if value == 1000), default=np.inf)
+        first = min(stood(*run), default=np.inf)
         return {update: value for update, value in now[run].items() if update > first and value < 1000}
 
-    runs = {algorithm: sorted(run for run in now if run[1] == algorithm) for algorithm in (PLUS, FOLLOW)}
-    everywhere = [(p, seed) for p in (0, 0.25, 0.5, 0.75, 1) for seed in (1, 2, 3)]
-    for algorithm in (PLUS, FOLLOW):
-        assert [run[::2] for run in runs[algorithm]] == everywhere
+    runs = {algorithm: sorted(run for run in now if run[1] == algorithm) for algorithm in (PLUS, PROPOSAL)}
+    for algorithm in (PLUS, PROPOSAL):
+        assert [run[::2] for run in runs[algorithm]] == [(p, seed) for p in RANDOMNESS for seed in (1, 2, 3)]
         for run in runs[algorithm]:
             assert sorted(now[run]) == list(range(10_000, 100_001, 10_000))
+    rows = re.findall(r"^\| p = (\S+) \| ((?:[\d,]+|none)(?: \| (?:[\d,]+|none)){5}) \|$", RESULTS, re.M)
+    said = {}
+    for p, row in rows:
+        for k, cell in enumerate(row.split(" | ")):
+            said[float(p), (PLUS, PROPOSAL)[k // 3], k % 3 + 1] = cell
+    assert said == {run: first_at_1000(*run) for run in (*runs[PLUS], *runs[PROPOSAL])}
 
     def fell(algorithm):
         return "; ".join(
-            f"{p:g}, seed {seed}, "
+            f"p = {p:g}, seed {seed}, "
             + ", ".join(f"{value:.0f} at {update:,}" for update, value in lost(p, algorithm, seed).items())
             for p, _, seed in runs[algorithm]
             if lost(p, algorithm, seed)
         )
 
-    assert [run[::2] for run in runs[PLUS] if now[run][100_000] < 1000] == [(0, 2), (0, 3)]
-    assert [run for run in runs[FOLLOW] if now[run][100_000] < 1000] == []
-    assert [now[0, PLUS, 1][update] == 1000 for update in (80_000, 90_000, 100_000)] == [False, True, True]
-    two, three = (now[0, PLUS, seed][100_000] for seed in (2, 3))
-    assert in_text(
-        f"At p above 0 all twelve of D3G\u207a end at 1000; two had stood before and fallen again (p = {fell(PLUS)}). "
-        f"At p = 0 seed 1 stands at 90,000, seeds 2 and 3 end at {two:.0f} and {three:.0f}. With `--follow-plan` all "
-        f"fifteen end at 1000; three had stood before and fallen again (p = {fell(FOLLOW)})."
-    )
+    def below_1000(algorithm, at_zero, since=0):
+        """How many measurements are below 1000, and of how many, at p = 0 or at all others."""
+        chosen = [now[run] for run in runs[algorithm] if (run[0] == 0) == at_zero]
+        values = [value for curve in chosen for update, value in curve.items() if update >= since]
+        return sum(value < 1000 for value in values), len(values)
 
-    def at_1000(p, options):
-        """The updates at which the paper's D3G, seed 1, is at 1000."""
-        return [update for update, value in now[p, options, 1].items() if value == 1000]
-
-    assert [len(at_1000(p, "")) for p in (0, 0.25, 0.5, 0.75, 1)] == [0, 2, 0, 0, 0]
-    cycles = {p: at_1000(p, "--follow-plan") for p in (0, 0.25, 0.5, 0.75, 1)}
-    assert [len(stood) for stood in cycles.values()] == [0, 6, 9, 2, 1]
-    assert 100_000 not in cycles[0.5]
-    assert cycles[0.75] == [10_000, 20_000]
-    assert set(now[0, "--follow-plan", 1].values()) == {3}
+    assert [run for run in runs[PLUS] if now[run][100_000] < 1000] == []
+    assert in_text("All fifteen runs of D3G\u207a end at 1000; one")
+    two, three = (now[0, PROPOSAL, seed][100_000] for seed in (2, 3))
     assert in_text(
-        "two are 1000 at p = 0.25 and none elsewhere. With `--follow-plan` alone it stands more often, but does not "
-        "stay either: one at p = 1, two at 0.75 (the first two), nine at 0.5 (all but the last), six at 0.25, none at "
-        "0, where the pole falls after 3 steps."
+        f"one had stood before and fallen again ({fell(PLUS)}). Without `--aim-halfway` two had ({fell(PROPOSAL)}), "
+        f"and at p = 0 seeds 2 and 3 end at {two:.0f} and {three:.0f}."
     )
-    units = now[0, "--standardize --follow-plan", 1]
-    assert list(units.values())[1:] == [3, 3, 3]
-    assert in_text(f"after {units[10_000]:.0f} steps at 10,000 updates, and after 3 at 20,000, 30,000 and 40,000")
+    ours, without = (below_1000(algorithm, at_zero=False) for algorithm in (PLUS, PROPOSAL))
+    late, late_without = (below_1000(algorithm, at_zero=False, since=50_000)[0] for algorithm in (PLUS, PROPOSAL))
+    assert in_text(
+        f"p above 0, {ours[0]} of {ours[1]} measurements are below 1000, without it {without[0]}; from 50,000 updates "
+        f"on {WORDS[late]}, without it {WORDS[late_without]}."
+    )
+    assert late == 0
+    assert in_text("stand on data with random actions at every measurement from 50,000 updates on", README)
+    ours, without = (below_1000(algorithm, at_zero=True) for algorithm in (PLUS, PROPOSAL))
+    early = [value for run in runs[PROPOSAL] if run[0] == 0 for update, value in now[run].items() if update <= 80_000]
+    assert in_text(
+        f"p = 0, it is {ours[0]} of {ours[1]}, without it {without[0]}: there the proposal is slow to become exact "
+        f"enough, and the pole falls after {min(early):.0f} to {max(early):.0f} steps up to 80,000 updates."
+    )
+    alone = {p: len(stood(p, "", 1)) for p in RANDOMNESS}
+    assert [p for p in RANDOMNESS if alone[p]] == [0.25]
+    halfway = {p: len(stood(p, HALFWAY, 1)) for p in RANDOMNESS}
+    assert [p for p in RANDOMNESS if halfway[p]] == [0.25, 0.5]
+    assert in_text(
+        f"of ten measurements {WORDS[alone[0.25]]} are 1000 at p = 0.25, and none elsewhere. With `--aim-halfway` "
+        f"alone it does so, too: {WORDS[halfway[0.25]]} at 0.25, {WORDS[halfway[0.5]]} at 0.5, none at the others."
+    )
     assert now[0.75, "", 1][100_000] == 3
     assert in_text("the exact one, towards its last proposals, lets the pole fall after 3 steps.")
 
@@ -441,20 +436,15 @@ def test_what_is_said_of_d3g_plus_from_observations_is_in_its_evaluations():
         for row in csv.DictReader(file):
             scores[row["task"], float(row["randomness"])] = float(row["data_score"])
     pendulum, arm = returns["InvertedPendulum-v4"], returns["Reacher-v4"]
-    plus, follow = "D3G\u207a", "D3G\u207a --follow-plan"
-    runs = [run for run in pendulum if run[0] in (plus, follow)]
-    assert len(runs) == 30
-    assert {run for run in runs if pendulum[run][1:] != [1000.0] * 9} == {(plus, 0, 2)}
+    runs = [run for run in pendulum if run[0] == "D3G\u207a"]
+    assert len(runs) == 15
+    assert all(pendulum[run][1:] == [1000.0] * 9 for run in runs)
     first = [pendulum[run][0] for run in runs]
-    *other, last = (f"{value:.1f}".removesuffix(".0") for value in pendulum[plus, 0, 2][1:])
     assert in_text(
-        f"learned nothing yet: {min(first)} to {max(first)}. In fourteen of the fifteen runs of D3G\u207a the nine "
-        f"evaluations after it are 1000 without exception; at 0, seed 2, they are {', '.join(other)} and {last}. With "
-        "`--follow-plan` they are 1000 in all fifteen."
+        f"learned nothing yet: {min(first)} to {max(first)}. In all fifteen runs of D3G\u207a the nine evaluations "
+        "after it are 1000 without exception."
     )
-    assert in_text(
-        "fourteen of fifteen runs reach 1000 with their second evaluation and stay there, one at 0% ", README
-    )
+    assert in_text("all fifteen runs reach 1000 with their second evaluation and stay there", README)
 
     def said_of(algorithm, p):
         """The lowest and the highest evaluation but the first, over all seeds of a cell."""
@@ -482,13 +472,10 @@ def test_what_is_said_of_d3g_plus_from_observations_is_in_its_evaluations():
     assert set(d3g_runs[0.75]) == {1000}
     assert in_text("D3G, one seed: at 75%, at no other).", README)
     first, second, *rest = (f"{value:.1f}" for value in arm["D3G\u207a", 1, 1])
-    assert set(rest) == {"-5.3"}
+    assert set(rest) == {"-5.3", "-5.4"}
     score = scores["Reacher-v4", 1]
-    assert in_text(f"ten evaluations of D3G\u207a are {first}, {second} and then -5.3 (data {score:.1f};")
-    first, second, *rest = (f"{value:.1f}" for value in arm[follow, 1, 1])
-    assert set(rest) == {"-5.8", "-5.9"}
-    assert in_text(f"with `--follow-plan` {first}, {second} and then -5.8 to -5.9")
-    assert in_text("Reacher-v4, random data, one seed: -5.3;", README)
+    assert in_text(f"ten evaluations of D3G\u207a are {first}, {second} and then -5.3 to -5.4 (data {score:.1f};")
+    assert in_text(f"Reacher-v4, random data, one seed: {rest[-1]};", README)
     d3g = arm["D3G", 1, 1]
     assert in_text(f"its evaluations are {max(d3g):.1f} to {min(d3g):.1f}")
 
