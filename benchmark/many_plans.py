@@ -8,9 +8,9 @@ once and replayed. An agent begins with the weights, and learns from the batches
 seed, data set and options; the sums inside a matrix product come in another order, so that the numbers part as they do
 between two processors. `Agents.update` is that script's update again, and the tests hold it to the script's.
 
-The CSV file has the rows of plan_quality.py: what is measured every `--frequency` updates, acting towards the proposals
-and, with the same networks, towards halfway between them and their cycles (`--aim-halfway`). Measuring is done by
-`--workers` processes meanwhile.
+The CSV file has the rows of plan_quality.py: what is measured every `--frequency` updates, acting towards proposals p
+and, with the same networks, towards halfway between p and C(s, p) (`--aim-halfway`). Measuring is done by `--workers`
+processes meanwhile.
 """
 
 import multiprocessing
@@ -18,7 +18,9 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
+import gymnasium as gym
 import numpy as np
 import torch
 import tyro
@@ -200,7 +202,10 @@ class Batches:
 
 
 def record(agents: Agents, batches: Batches):
-    """Return a function that makes two updates: on a GPU a recording of their kernels, for which it first makes 20."""
+    """Return a function that makes two updates.
+
+    On a GPU it replays their kernels, which are recorded here. Before it records, this call makes 20 updates itself.
+    """
 
     def two_updates():
         for _ in range(2):
@@ -227,15 +232,19 @@ def record(agents: Agents, batches: Batches):
     return replay
 
 
+worker_env = None  # the task of a measuring process
+
+
 def prepare_worker(env_id: str) -> None:
     """Give a measuring process a task of its own, and one CPU thread."""
+    global worker_env
     torch.set_num_threads(1)
-    prepare_worker.env = d3g_from_obs.make_env(env_id)
+    worker_env = d3g_from_obs.make_env(env_id)
 
 
 def measure_agent(networks: dict, options: dict, sigma: np.ndarray, tries: int, seeds: list[int]) -> list[float]:
     """The returns of one agent, whose networks these are, as plan_quality.py measures them."""
-    env = prepare_worker.env
+    env = worker_env
     agent = d3g_from_obs.D3G(len(sigma), env.action_space.low, env.action_space.high, **options)
     agent.load_state_dict(agent.state_dict() | networks)
     return measure(agent, env, grid_of_actions(env.action_space, tries), sigma, seeds)
@@ -265,6 +274,15 @@ def check_args(args: Args) -> None:
         fail("--scale-states True: must be used with --standardize")
 
 
+def open_to_write(name: str, file: Path) -> TextIO:
+    """Open a new file, whose folder is made too, to be written line by line; fail where that cannot be."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return open(file, "w", buffering=1, encoding="utf-8")
+    except OSError as error:
+        fail(f"{name} {file}: must be a file that can be written: {error}")
+
+
 @dataclass
 class Run:
     """An agent as it is measured: with the networks of its place in `Agents`."""
@@ -278,6 +296,8 @@ class Run:
 def load(args: Args, options: dict) -> tuple[list[Run], torch.Tensor, tuple[int, ...]]:
     """The runs as they begin, the data [data sets, n, width], and the widths of s, a (none), r, s', terminated."""
     env = d3g_from_obs.make_env(args.env_id)
+    if not isinstance(env.unwrapped, gym.envs.mujoco.MujocoEnv):
+        fail(f"--env-id {args.env_id}: must be a MuJoCo task")
     n = env.observation_space.shape[0]
     bounds = (env.action_space.low, env.action_space.high)
     runs = []
@@ -320,11 +340,9 @@ def main(args: Args) -> None:
 
     columns = ["task", "randomness", "algorithm", "seed", "update", "return_mean"]
     columns += [f"return_{k}" for k in range(args.starts)]
-    try:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        output = open(args.output, "w", buffering=1, encoding="utf-8")
-    except OSError as error:
-        fail(f"--output {args.output}: must be a file that can be written: {error}")
+    output = open_to_write("--output", args.output)
+    if args.networks is not None:
+        open_to_write("--networks", args.networks).close()  # fails now, if at all, and not after all learning
     spawn = multiprocessing.get_context("spawn")
     with output, spawn.Pool(args.workers, prepare_worker, (args.env_id,)) as pool:
         output.write(",".join(columns) + "\n")
@@ -355,9 +373,9 @@ def main(args: Args) -> None:
                         identity = (args.env_id, run.randomness, name, run.seed, agents.updates)
                         job = (networks, options | {"aim_halfway": halfway}, run.sigma, args.tries, starts)
                         waiting.append((identity, pool.apply_async(measure_agent, job)))
-        if args.networks is not None:
-            torch.save([needed(run.agent) for run in runs], args.networks)
         write_finished(wait=True)
+    if args.networks is not None:
+        torch.save([needed(run.agent) for run in runs], args.networks)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class Args:
     clamp_values: bool = False
     """in D3G+, values kept within those of the batch, as of d3g_from_obs.py"""
     aim_halfway: bool = False
-    """in D3G+, acting towards halfway between the proposal p and C(s, p), as of d3g_from_obs.py"""
+    """acting towards halfway between the proposal p and C(s, p), as of d3g_from_obs.py"""
 
 
 def grid_of_actions(space: gym.spaces.Box, tries: int) -> np.ndarray:

@@ -110,7 +110,6 @@ def test_measures_as_plan_quality_does(dataset, tmp_path, monkeypatch):
     env = d3g_from_obs.make_env("InvertedPendulum-v4")
     space = env.action_space
     actions = plan_quality.grid_of_actions(space, 3)
-    rng = np.random.default_rng(5)
     data = d3g_from_obs.load_dataset(Path(dataset), 4, {})
     for seed, saved in zip((5, 6), torch.load(networks, weights_only=True), strict=True):
         torch.manual_seed(seed)
@@ -144,6 +143,8 @@ def test_measures_as_plan_quality_does(dataset, tmp_path, monkeypatch):
         ({"workers": 0}, "--workers 0: must be at least 1"),
         ({"tries": 1}, "--tries 1: must be at least 2"),
         ({"scale_states": True}, "--scale-states True: must be used with --standardize"),
+        ({"env_id": "MountainCarContinuous-v0"}, "--env-id MountainCarContinuous-v0: must be a MuJoCo task"),
+        ({"networks": Path("/dev/null/n.pt")}, "--networks /dev/null/n.pt: must be a file that can be written"),
         ({"output": Path("/dev/null/plans.csv")}, "--output /dev/null/plans.csv: must be a file that can be written"),
     ],
 )
