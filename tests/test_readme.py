@@ -476,12 +476,32 @@ def test_what_is_said_of_d3g_plus_from_observations_is_in_its_evaluations():
     d3g_runs = {run[1]: evaluations[1:] for run, evaluations in pendulum.items() if run[0] == "D3G"}
     assert [p for p, evaluations in d3g_runs.items() if max(evaluations) == 1000] == [0.75]
     assert set(d3g_runs[0.75]) == {1000}
-    assert in_text("D3G, one seed: at 75%, at no other).", README)
+    assert in_text("D3G, one seed, at 75%, at no other).", README)
+    clones = {run[1:]: evaluations for run, evaluations in pendulum.items() if run[0] == "BCO"}
+    assert {(p, seed) for (p, seed), evaluations in clones.items() if set(evaluations[1:]) != {1000} and p <= 0.5} == {
+        (0, 2)
+    }
+    assert set(clones[0, 2][2:]) == {1000}
+    at_75 = sorted(x for (p, _), evaluations in clones.items() if p == 0.75 for x in evaluations[1:])
+    assert at_75[-1] == 1000
+    assert at_75[-2] < 320
+    assert max(x for (p, _), evaluations in clones.items() if p == 1 for x in evaluations) < 27
+    assert in_text("stays below 320 but for one evaluation at 75%, below 27 at 100%;", README)
     first, second, *rest = (f"{value:.1f}" for value in arm["D3G\u207a", 1, 1])
     assert set(rest) == {"-5.3", "-5.4"}
     score = scores["Reacher-v4", 1]
     assert in_text(f"ten evaluations of D3G\u207a are {first}, {second} and then -5.3 to -5.4 (data {score:.1f};")
-    assert in_text(f"Reacher-v4, random data, one seed: {rest[-1]};", README)
+    half = [f"{value:.1f}" for value in arm["D3G\u207a", 0.5, 1]]
+    assert set(half[3:]) == {"-3.5"}
+    score = scores["Reacher-v4", 0.5]
+    assert in_text(f"D3G\u207a are {half[0]}, {half[1]}, {half[2]} and then -3.5 (data {score:.1f};")
+    with open(ROOT / "benchmark/results/experts/Reacher-v4/evaluations.csv", encoding="utf-8") as file:
+        *_, last = csv.DictReader(file)
+    expert = f"{float(last['return_mean']):.1f}"
+    assert in_text(f"in the data, {expert};")
+    assert in_text(
+        f"half random {half[-1]} (the expert of the data {expert}, the paper's D3G -4.2), random {rest[-1]}", README
+    )
     d3g = arm["D3G", 1, 1]
     assert in_text(f"its evaluations are {max(d3g):.1f} to {min(d3g):.1f}")
 
