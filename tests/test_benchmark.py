@@ -513,7 +513,7 @@ def test_table1_has_a_column_of_standardised_differences_where_there_are_such_ru
     caption, _, header, rule, *rows = (tmp_path / "out.md").read_text().splitlines()
     assert "D3G 150,000 updates offline" in caption
     assert "D3G\u207a 150,000 updates offline" in caption
-    assert header.endswith("| D3G, paper | D3G\u207a (IQM; seeds) |")
+    assert header.endswith("| D3G (IQM; seeds) | D3G, paper | D3G\u207a (IQM; seeds) |")
     assert rows[0].endswith("| 15.0 ± 5.0 (15.0; 2) | 1000 ± 0 | 90.0 ± 0.0 (90.0; 1) |")
     assert rows[1].endswith("| 8.0 ± 0.0 (8.0; 1) | -9.7 ± 0.8 |  | -6.4 ± 0.7 |  |")
 
@@ -551,11 +551,18 @@ OTHER = data_of() | {"sha256": "other"}
         ({"offline_updates": 9}, "{1}: must have --offline-updates 150000 like {0}, has 9"),
         (
             {"standardize": True, "scale_states": False},
-            "{1}: must be the folder of a run: must have all of --standardize, --scale-states, --clamp-values, --aim-h",
+            "{1}: must be the folder of a run: must have all of --standardize, --scale-states, --clamp-values, "
+            "--aim-halfway, as D3G+, or none, as D3G",
+        ),
+        (
+            {"standardize": True, "scale_states": True, "clamp_values": True},
+            "{1}: must be the folder of a run: must have all of --standardize, --scale-states, --clamp-values, "
+            "--aim-halfway, as D3G+, or none, as D3G",
         ),
         (
             {"aim_halfway": True},
-            "{1}: must be the folder of a run: must have all of --standardize, --scale-states, --clamp-values, --aim-h",
+            "{1}: must be the folder of a run: must have all of --standardize, --scale-states, --clamp-values, "
+            "--aim-halfway, as D3G+, or none, as D3G",
         ),
         (
             {"data": UNKNOWN},

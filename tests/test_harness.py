@@ -247,7 +247,7 @@ def test_headers_say_how_a_script_is_called(script):
         ("table1.sh", "--seeds 3,3", "--seeds 3,3: must be different names of folders, has 3 twice"),
         ("table1.sh", "--tasks $(x)", "--tasks $(x): must be names of tasks, separated by commas"),
         ("table1.sh", "--algorithms bco,bco", "--algorithms bco,bco: must be different names of folders, has bco"),
-        ("table1.sh", "--algorithms td3", "--algorithms td3: must be of d3g, d3g_plus, bco, separated by comm"),
+        ("table1.sh", "--algorithms td3", "--algorithms td3: must be of d3g, d3g_plus, bco, separated by commas"),
         ("table1.sh", "--seeds 1,2,", None),
         ("table1.sh", "--demonstrator x", "--demonstrator: is chosen for each run; select with --tasks, --randomness,"),
         ("figure8.sh", "--data", "--data: must be followed by its value"),
