@@ -11,11 +11,18 @@ between two processors. `Agents.update` is that script's update again, and the t
 The CSV file has the rows of plan_quality.py: what is measured every `--frequency` updates, acting towards proposals p
 and, with the same networks, towards halfway between p and C(s, p) (`--aim-halfway`). Measuring is done by `--workers`
 processes meanwhile.
+
+`--run-dirs FOLDER` turns the agents into runs of d3g_from_obs.py, each with a checkpoint after its last offline update,
+and prints the commands that go on from there with the online rounds:
+
+    python benchmark/many_plans.py ... --run-dirs runs/many --rounds 10 | benchmark/local.sh
 """
 
 import multiprocessing
+import shlex
 import sys
 import time
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -65,8 +72,14 @@ class Args:
     """in D3G+, values kept within those of the batch, as of d3g_from_obs.py"""
     workers: int = 2
     """processes that measure"""
-    networks: Path | None = None
-    """a file to write: what the last update left, a list of the agents' networks that acting needs"""
+    run_dirs: Path | None = None
+    """a new folder for the folders of the agents' runs, DATASET__SEED, from which d3g_from_obs.py goes on"""
+    rounds: int = 100
+    """online rounds of these runs"""
+    inverse_updates: int = 10_000
+    """updates of the inverse dynamics per round, in these runs"""
+    aim_halfway: bool = False
+    """in D3G+, how these runs act, as of d3g_from_obs.py"""
 
 
 class ManyMLPs(nn.Module):
@@ -165,12 +178,15 @@ class Agents(d3g_from_obs.D3G):
 
     @torch.no_grad()
     def write_to(self, agent: d3g_from_obs.D3G, k: int) -> None:
-        """Give a D3G what acting and imagining need of the k-th agent."""
+        """Give a D3G what the k-th agent has learned; not Adam's moments, which the online rounds do not need."""
         for name, buffer in agent.named_buffers(recurse=False):
             buffer.copy_(getattr(self, name)[k].reshape(buffer.shape))
-        self.proposal.write_to(agent.proposal, k)
-        self.forward_dynamics.write_to(agent.forward_dynamics, k)
-        self.critic_target[0].write_to(agent.critic_target[0], k)
+        for name in ("critic", "critic_target"):
+            for networks, network in zip(getattr(self, name), getattr(agent, name), strict=True):
+                networks.write_to(network, k)
+        for name in ("proposal", "proposal_target", "forward_dynamics"):
+            getattr(self, name).write_to(getattr(agent, name), k)
+        agent.updates = self.updates
 
 
 class Batches:
@@ -251,7 +267,7 @@ def measure_agent(networks: dict, options: dict, sigma: np.ndarray, tries: int, 
 
 
 def needed(agent: d3g_from_obs.D3G) -> dict[str, torch.Tensor]:
-    """Of the agent's state, what `Agents.write_to` gave it."""
+    """Of the agent's state, what acting and imagining need; the inverse dynamics is an exact one here."""
     ours = tuple(name for name, _ in agent.named_buffers(recurse=False))
     ours += ("proposal.", "forward_dynamics.", "critic_target.0.")
     return {name: value for name, value in agent.state_dict().items() if name.startswith(ours)}
@@ -267,20 +283,23 @@ def check_args(args: Args) -> None:
         given = getattr(args, name)
         if not given or len(set(given)) < len(given):
             fail(f"--{name} {' '.join(map(str, given))}: must be at least one, and none twice")
-    for name, least in {"starts": 1, "workers": 1, "tries": 2}.items():
+    for name, least in {"starts": 1, "workers": 1, "tries": 2, "rounds": 1, "inverse_updates": 1}.items():
         if getattr(args, name) < least:
-            fail(f"--{name} {getattr(args, name)}: must be at least {least}")
+            fail(f"--{name.replace('_', '-')} {getattr(args, name)}: must be at least {least}")
+    names = [Path(file).stem for file in args.datasets]
+    if args.run_dirs is not None and len(set(names)) < len(names):
+        fail(f"--datasets {' '.join(args.datasets)}: must have names that differ, since --run-dirs has folders of them")
     if args.scale_states and not args.standardize:
         fail("--scale-states True: must be used with --standardize")
 
 
-def open_to_write(name: str, file: Path) -> TextIO:
+def open_output(file: Path) -> TextIO:
     """Open a new file, whose folder is made too, to be written line by line; fail where that cannot be."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         return open(file, "w", buffering=1, encoding="utf-8")
     except OSError as error:
-        fail(f"{name} {file}: must be a file that can be written: {error}")
+        fail(f"--output {file}: must be a file that can be written: {error}")
 
 
 @dataclass
@@ -288,9 +307,16 @@ class Run:
     """An agent as it is measured: with the networks of its place in `Agents`."""
 
     agent: d3g_from_obs.D3G
-    randomness: float | str  # of its data; the file's name where that is not known
+    dataset: str
+    data: dict  # what args.json says of the data set
     seed: int
     sigma: np.ndarray  # the units of distances [obs_dim]
+    torch_rng: torch.Tensor  # torch's random state once the networks are made
+
+    @property
+    def randomness(self) -> float | str:
+        """That of its data, or the file's name where it is not known."""
+        return (self.data["about"] or {}).get("randomness", Path(self.dataset).stem)
 
 
 def load(args: Args, options: dict) -> tuple[list[Run], torch.Tensor, tuple[int, ...]]:
@@ -309,7 +335,6 @@ def load(args: Args, options: dict) -> tuple[list[Run], torch.Tensor, tuple[int,
             has = f"has {len(data.rows)}"
             fail(f"--datasets {file}: must have as many transitions as the first one, {len(rows[0])}, {has}")
         rows.append(torch.as_tensor(data.rows, dtype=torch.get_default_dtype()))
-        randomness = (info["data"]["about"] or {}).get("randomness", Path(file).stem)
         s = data.rows[:, :n]
         s_next = data.rows[:, -1 - n : -1]
         units = d3g_from_obs.D3G(n, *bounds, standardize=True)
@@ -321,28 +346,67 @@ def load(args: Args, options: dict) -> tuple[list[Run], torch.Tensor, tuple[int,
                 agent.set_units(s, s_next)
             if args.scale_states:
                 agent.set_state_scale(s)
-            runs.append(Run(agent, randomness, seed, units.sigma.numpy()))
+            runs.append(Run(agent, file, info["data"], seed, units.sigma.numpy(), torch.get_rng_state()))
     return runs, torch.stack(rows), data.widths
 
 
+def write_run(args: Args, run: Run, rng: np.random.Generator, started: float) -> str:
+    """Write a run's folder as d3g_from_obs.py leaves it after its last offline update; return the command to go on.
+
+    `rng` has drawn the run's batches; learning, of all agents, began at `started`, by `time.perf_counter`.
+    """
+    folder = args.run_dirs / f"{Path(run.dataset).stem}__{run.seed}"
+    arguments = {
+        "env_id": args.env_id,
+        "dataset": run.dataset,
+        "seed": run.seed,
+        "offline_updates": args.updates,
+        "rounds": args.rounds,
+        "inverse_updates": args.inverse_updates,
+        **{name: True for name in (*OPTIONS, "aim_halfway") if getattr(args, name)},
+        "run_dir": str(folder),
+    }
+    agent = run.agent
+    env = d3g_from_obs.make_env(args.env_id)
+    its_args = d3g_from_obs.Args(**arguments)
+    steps = its_args.rounds * its_args.steps_per_round
+    replay = d3g_from_obs.ReplayBuffer(steps, env.observation_space.shape[0], env.action_space.shape[0])
+    progress = {"step": 0, "episode": 0}
+    torch.set_rng_state(run.torch_rng)
+    with redirect_stdout(sys.stderr), d3g_from_obs.open_run(its_args, folder) as files:
+        files.info["data"] = run.data
+        files.start(agent, replay, rng, progress)
+        files.started = started
+        files.save_checkpoint(progress)
+    command = "python d3g_from_obs.py"
+    for name, value in arguments.items():
+        command += f" --{name.replace('_', '-')}"
+        if value is not True:
+            command += f" {shlex.quote(str(value))}"
+    return f"{command} --resume"
+
+
 def main(args: Args) -> None:
-    """Learn, measure, and write a row per measurement when it is there."""
+    """Learn, measure, and write a row per measurement when it is there; in the end write the runs' folders."""
     check_args(args)
     options = {name: getattr(args, name) for name in OPTIONS}
     algorithm = " ".join(["D3G", *(f"--{name.replace('_', '-')}" for name in OPTIONS if options[name])])
-    runs, rows, widths = load(args, options)
+    with redirect_stdout(sys.stderr):  # the standard output is for commands alone
+        runs, rows, widths = load(args, options)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    print(
-        f"{algorithm}: {len(runs)} agents, device: {torch.cuda.get_device_name() if device.type == 'cuda' else 'cpu'}"
-    )
     agents = Agents([run.agent for run in runs], 3e-4, device)
     batches = Batches(rows, widths, args.seeds, device)
 
     columns = ["task", "randomness", "algorithm", "seed", "update", "return_mean"]
     columns += [f"return_{k}" for k in range(args.starts)]
-    output = open_to_write("--output", args.output)
-    if args.networks is not None:
-        open_to_write("--networks", args.networks).close()  # fails now, if at all, and not after all learning
+    output = open_output(args.output)
+    if args.run_dirs is not None:
+        try:
+            args.run_dirs.mkdir(parents=True)
+        except OSError as error:
+            fail(f"--run-dirs {args.run_dirs}: must be a new folder: {error}")
+    name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+    print(f"{algorithm}: {len(runs)} agents, device: {name}", file=sys.stderr)
     spawn = multiprocessing.get_context("spawn")
     with output, spawn.Pool(args.workers, prepare_worker, (args.env_id,)) as pool:
         output.write(",".join(columns) + "\n")
@@ -354,16 +418,17 @@ def main(args: Args) -> None:
                 returns = result.get()
                 output.write(",".join(map(str, [*identity, np.mean(returns), *returns])) + "\n")
 
-        started = time.time()
+        started = time.perf_counter()
         batches.draw()
         two_updates = record(agents, batches)
         while agents.updates < args.updates:
             two_updates()
             if agents.updates % CHUNK == 0:
-                batches.draw()
+                if agents.updates < args.updates:
+                    batches.draw()
                 write_finished(wait=False)
             if agents.updates % args.frequency == 0:
-                print(f"update {agents.updates}, {time.time() - started:.0f} s", flush=True)
+                print(f"update {agents.updates}, {time.perf_counter() - started:.0f} s", file=sys.stderr)
                 for k, run in enumerate(runs):
                     agents.write_to(run.agent, k)
                     networks = {name: value.clone() for name, value in needed(run.agent).items()}
@@ -373,9 +438,10 @@ def main(args: Args) -> None:
                         identity = (args.env_id, run.randomness, name, run.seed, agents.updates)
                         job = (networks, options | {"aim_halfway": halfway}, run.sigma, args.tries, starts)
                         waiting.append((identity, pool.apply_async(measure_agent, job)))
+        if args.run_dirs is not None:
+            for run, rng in zip(runs, batches.rngs, strict=True):
+                print(write_run(args, run, rng, started), flush=True)
         write_finished(wait=True)
-    if args.networks is not None:
-        torch.save([needed(run.agent) for run in runs], args.networks)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,9 @@ What only a GPU does, the recording of kernels, is not tested here.
 
 import copy
 import csv
+import json
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -64,11 +67,13 @@ def test_many_agents_learn_what_each_learns_alone(options, double):
             agent.update(torch.from_numpy(rows[k // 3][draw.integers(300, size=256)]).split(WIDTHS, 1))
         written = copy.deepcopy(first[k])
         many.write_to(written, k)
-        needed = many_plans.needed(written)
-        assert {name.split(".")[0] for name in needed} >= {"proposal", "forward_dynamics", "critic_target"}
-        for name, learned in many_plans.needed(agent).items():
-            assert torch.allclose(needed[name], learned, rtol=0, atol=1e-13), name
-        assert not torch.allclose(needed["proposal.layers.0.weight"], first[k].proposal.layers[0].weight, atol=1e-4)
+        assert written.updates == 10
+        state = written.state_dict()
+        for name, learned in agent.state_dict().items():
+            assert torch.allclose(state[name], learned, rtol=0, atol=1e-13), name
+        for network in ("proposal", "forward_dynamics", "critic.1", "critic_target.1", "proposal_target"):
+            name = f"{network}.layers.0.weight"
+            assert not torch.allclose(state[name], first[k].state_dict()[name], rtol=0, atol=1e-8), name
 
 
 def test_draws_ahead_what_is_drawn_one_after_the_other(monkeypatch):
@@ -93,12 +98,12 @@ def dataset(tmp_path_factory):
 
 
 def test_measures_as_plan_quality_does(dataset, tmp_path, monkeypatch):
-    """Rows in the order of updates and seeds, towards proposals and halfway, and the networks of the last update."""
+    """Rows in the order of updates and seeds, towards proposals and halfway."""
     monkeypatch.setattr(many_plans, "CHUNK", 10)
     output = tmp_path / "new" / "plans.csv"
-    networks = tmp_path / "networks.pt"
+    folder = tmp_path / "many"
     how = {"frequency": 10, "starts": 2, "tries": 3, **PLUS}
-    many_plans.main(many_plans.Args((dataset,), output, seeds=(5, 6), updates=20, workers=2, networks=networks, **how))
+    many_plans.main(many_plans.Args((dataset,), output, seeds=(5, 6), updates=20, workers=2, run_dirs=folder, **how))
     with open(output, encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     plus = "D3G --standardize --scale-states --clamp-values"
@@ -110,18 +115,10 @@ def test_measures_as_plan_quality_does(dataset, tmp_path, monkeypatch):
     env = d3g_from_obs.make_env("InvertedPendulum-v4")
     space = env.action_space
     actions = plan_quality.grid_of_actions(space, 3)
-    data = d3g_from_obs.load_dataset(Path(dataset), 4, {})
-    for seed, saved in zip((5, 6), torch.load(networks, weights_only=True), strict=True):
-        torch.manual_seed(seed)
+    for seed in (5, 6):
         agent = d3g_from_obs.D3G(4, space.low, space.high, **PLUS)
-        agent.set_units(data.rows[:, :4], data.rows[:, 5:9])
-        agent.set_state_scale(data.rows[:, :4])
-        rng = np.random.default_rng(seed)
-        for _ in range(20):
-            agent.update(data.sample(256, rng, CPU))
-        for name, learned in many_plans.needed(agent).items():
-            assert torch.allclose(saved[name], learned, rtol=1e-3, atol=1e-5), name
-        agent.load_state_dict(agent.state_dict() | saved)
+        checkpoint = torch.load(folder / f"random__{seed}" / "checkpoint.pt", weights_only=True)
+        agent.load_state_dict(checkpoint["agent"])
         starts = np.random.SeedSequence((seed, 2)).generate_state(2).tolist()
         for halfway in (False, True):
             agent.aim_halfway = halfway
@@ -129,6 +126,54 @@ def test_measures_as_plan_quality_does(dataset, tmp_path, monkeypatch):
             row = rows[identities.index((names[halfway], str(seed), "20"))]
             assert [float(row["return_0"]), float(row["return_1"])] == returns
             assert float(row["return_mean"]) == np.mean(returns)
+
+
+@pytest.mark.parametrize("options", [{}, {**PLUS, "aim_halfway": True}])
+def test_d3g_from_obs_goes_on_from_the_checkpoint(options, dataset, tmp_path, monkeypatch, capfd):
+    """The run that the printed command makes, held against the whole run: the same random numbers to the end of the
+    offline phase, weights equal but for rounding, and so the same online rounds."""
+    monkeypatch.setattr(many_plans, "CHUNK", 10)
+    folder = tmp_path / "the runs"
+    how = {"frequency": 20, "starts": 1, "tries": 2, "rounds": 2, "inverse_updates": 3, **options}
+    many_plans.main(many_plans.Args((dataset,), tmp_path / "a.csv", seeds=(5, 6), updates=20, run_dirs=folder, **how))
+    commands = capfd.readouterr().out.splitlines()
+    assert len(commands) == 2
+    for seed, command in zip((5, 6), commands, strict=True):
+        run_dir = folder / f"random__{seed}"
+        checkpoint = torch.load(run_dir / "checkpoint.pt", weights_only=True)
+        rng = np.random.default_rng(seed)
+        for _ in range(20):
+            rng.integers(500, size=256)
+        assert checkpoint["numpy_rng"] == rng.bit_generator.state
+        torch.manual_seed(seed)
+        d3g_from_obs.D3G(4, LOW[:1], -LOW[:1])
+        assert torch.equal(checkpoint["torch_rng"], torch.get_rng_state())
+        assert (checkpoint["updates"], checkpoint["progress"]) == (20, {"step": 0, "episode": 0})
+
+        python, script, *arguments = shlex.split(command)
+        assert (python, script) == ("python", "d3g_from_obs.py")
+        done = subprocess.run([sys.executable, script, *arguments], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        online = {"rounds": 2, "inverse_updates": 3}
+        whole = tmp_path / f"whole{seed}"
+        args = d3g_from_obs.Args(
+            dataset=dataset, seed=seed, offline_updates=20, run_dir=str(whole), **online, **options
+        )
+        d3g_from_obs.train(args)
+        capfd.readouterr()
+        assert read(run_dir / "args.json")["data"] == read(whole / "args.json")["data"]
+        evaluations = [np.loadtxt(run / "evaluations.csv", delimiter=",", skiprows=1) for run in (run_dir, whole)]
+        assert evaluations[0][:, 0].tolist() == [0, 1000]
+        np.testing.assert_allclose(evaluations[0][:, :4], evaluations[1][:, :4], rtol=1e-4)
+        models = [torch.load(run / "model.pt", weights_only=True) for run in (run_dir, whole)]
+        for network in ("critic", "proposal", "forward_dynamics", "inverse_dynamics", "critic_target"):
+            for name, value in models[1][network].items():
+                assert torch.allclose(models[0][network][name], value, rtol=1e-3, atol=1e-5), (network, name)
+
+
+def read(file: Path) -> dict:
+    """The contents of a JSON file."""
+    return json.loads(file.read_text())
 
 
 @pytest.mark.parametrize(
@@ -144,7 +189,10 @@ def test_measures_as_plan_quality_does(dataset, tmp_path, monkeypatch):
         ({"tries": 1}, "--tries 1: must be at least 2"),
         ({"scale_states": True}, "--scale-states True: must be used with --standardize"),
         ({"env_id": "MountainCarContinuous-v0"}, "--env-id MountainCarContinuous-v0: must be a MuJoCo task"),
-        ({"networks": Path("/dev/null/n.pt")}, "--networks /dev/null/n.pt: must be a file that can be written"),
+        ({"rounds": 0}, "--rounds 0: must be at least 1"),
+        ({"inverse_updates": 0}, "--inverse-updates 0: must be at least 1"),
+        ({"run_dirs": Path("/dev/null/runs")}, "--run-dirs /dev/null/runs: must be a new folder: "),
+        ({"run_dirs": Path("/tmp")}, "--run-dirs /tmp: must be a new folder: "),
         ({"output": Path("/dev/null/plans.csv")}, "--output /dev/null/plans.csv: must be a file that can be written"),
     ],
 )
@@ -152,9 +200,9 @@ def test_refuses(how, error, dataset, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         many_plans.main(many_plans.Args(**{"datasets": (dataset,), "output": tmp_path / "plans.csv", **how}))
     assert stop.value.code == 2
-    said = capsys.readouterr().err
+    *told, said = capsys.readouterr().err.splitlines()
     assert said.startswith(f"error: {error}")
-    assert said.count("\n") == 1
+    assert all(line.startswith("data: ") for line in told)
 
 
 def test_refuses_data_sets_of_several_sizes(dataset, tmp_path, capsys):
@@ -163,3 +211,11 @@ def test_refuses_data_sets_of_several_sizes(dataset, tmp_path, capsys):
     with pytest.raises(SystemExit):
         many_plans.main(many_plans.Args((dataset, other), tmp_path / "plans.csv"))
     assert "must have as many transitions as the first one, 500, has 400" in capsys.readouterr().err
+
+
+def test_refuses_data_sets_of_one_name_where_runs_are_named_after_them(dataset, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        many_plans.main(many_plans.Args((dataset, "other/random.npz"), tmp_path / "a.csv", run_dirs=tmp_path / "runs"))
+    assert (
+        "other/random.npz: must have names that differ, since --run-dirs has folders of them" in capsys.readouterr().err
+    )
