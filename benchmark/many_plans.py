@@ -32,7 +32,7 @@ import numpy as np
 import torch
 import tyro
 from drawing import fail
-from plan_quality import grid_of_actions, measure
+from plan_quality import OPTIONS, algorithm_name, grid_of_actions, measure
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -41,7 +41,7 @@ import d3g_from_obs
 
 BATCH_SIZE = 256
 CHUNK = 1000  # updates whose batches are drawn, and sent to the GPU, at once
-OPTIONS = ("standardize", "scale_states", "clamp_values")
+LEARNING_OPTIONS = tuple(name for name in OPTIONS if name != "aim_halfway")  # those that change what is learned
 
 
 @dataclass
@@ -363,7 +363,7 @@ def write_run(args: Args, run: Run, rng: np.random.Generator, started: float) ->
         "offline_updates": args.updates,
         "rounds": args.rounds,
         "inverse_updates": args.inverse_updates,
-        **{name: True for name in (*OPTIONS, "aim_halfway") if getattr(args, name)},
+        **{name: True for name in OPTIONS if getattr(args, name)},
         "run_dir": str(folder),
     }
     agent = run.agent
@@ -389,8 +389,7 @@ def write_run(args: Args, run: Run, rng: np.random.Generator, started: float) ->
 def main(args: Args) -> None:
     """Learn, measure, and write a row per measurement when it is there; in the end write the runs' folders."""
     check_args(args)
-    options = {name: getattr(args, name) for name in OPTIONS}
-    algorithm = " ".join(["D3G", *(f"--{name.replace('_', '-')}" for name in OPTIONS if options[name])])
+    options = {name: getattr(args, name) for name in LEARNING_OPTIONS}
     with redirect_stdout(sys.stderr):  # the standard output is for commands alone
         runs, rows, widths = load(args, options)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -406,7 +405,7 @@ def main(args: Args) -> None:
         except OSError as error:
             fail(f"--run-dirs {args.run_dirs}: must be a new folder: {error}")
     name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
-    print(f"{algorithm}: {len(runs)} agents, device: {name}", file=sys.stderr)
+    print(f"{algorithm_name(options)}: {len(runs)} agents, device: {name}", file=sys.stderr)
     spawn = multiprocessing.get_context("spawn")
     with output, spawn.Pool(args.workers, prepare_worker, (args.env_id,)) as pool:
         output.write(",".join(columns) + "\n")
@@ -434,9 +433,9 @@ def main(args: Args) -> None:
                     networks = {name: value.clone() for name, value in needed(run.agent).items()}
                     starts = np.random.SeedSequence((run.seed, 2)).generate_state(args.starts).tolist()
                     for halfway in (False, True):
-                        name = algorithm + " --aim-halfway" * halfway
-                        identity = (args.env_id, run.randomness, name, run.seed, agents.updates)
-                        job = (networks, options | {"aim_halfway": halfway}, run.sigma, args.tries, starts)
+                        acting = options | {"aim_halfway": halfway}
+                        identity = (args.env_id, run.randomness, algorithm_name(acting), run.seed, agents.updates)
+                        job = (networks, acting, run.sigma, args.tries, starts)
                         waiting.append((identity, pool.apply_async(measure_agent, job)))
         if args.run_dirs is not None:
             for run, rng in zip(runs, batches.rngs, strict=True):

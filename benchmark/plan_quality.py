@@ -25,6 +25,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import d3g_from_obs
 
+OPTIONS = ("standardize", "scale_states", "clamp_values", "aim_halfway")  # of D3G+
 WHOLE_STATE = mujoco.mjtState.mjSTATE_INTEGRATION  # all that determines what the simulator does next
 
 
@@ -56,6 +57,11 @@ class Args:
     """in D3G+, values kept within those of the batch, as of d3g_from_obs.py"""
     aim_halfway: bool = False
     """acting towards halfway between the proposal p and C(s, p), as of d3g_from_obs.py"""
+
+
+def algorithm_name(options: dict[str, bool]) -> str:
+    """D3G and those of its options that are on, as on a command line."""
+    return " ".join(["D3G", *(f"--{name.replace('_', '-')}" for name, on in options.items() if on)])
 
 
 def grid_of_actions(space: gym.spaces.Box, tries: int) -> np.ndarray:
@@ -124,7 +130,7 @@ def main(args: Args) -> None:
     rng = np.random.default_rng(args.seed)
     low = env.action_space.low
     high = env.action_space.high
-    options = {name: getattr(args, name) for name in ("standardize", "scale_states", "clamp_values", "aim_halfway")}
+    options = {name: getattr(args, name) for name in OPTIONS}
     agent = d3g_from_obs.D3G(obs_dim, low, high, **options)
     units = d3g_from_obs.D3G(obs_dim, low, high, standardize=True)
     units.set_units(s, s_next)
@@ -137,16 +143,7 @@ def main(args: Args) -> None:
     seeds = np.random.SeedSequence((args.seed, 2)).generate_state(args.starts).tolist()
 
     about = info["data"]["about"] or {}
-    algorithm = "D3G"
-    if args.standardize:
-        algorithm += " --standardize"
-    if args.scale_states:
-        algorithm += " --scale-states"
-    if args.clamp_values:
-        algorithm += " --clamp-values"
-    if args.aim_halfway:
-        algorithm += " --aim-halfway"
-    run = [args.env_id, about.get("randomness", Path(args.dataset).stem), algorithm, args.seed]
+    run = [args.env_id, about.get("randomness", Path(args.dataset).stem), algorithm_name(options), args.seed]
     columns = ["task", "randomness", "algorithm", "seed", "update", "return_mean"]
     columns += [f"return_{k}" for k in range(args.starts)]
     try:
