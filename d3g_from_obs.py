@@ -1136,7 +1136,7 @@ def reserve(file: Path, size: int) -> Iterator[None]:
     partial = partial_file(file)
     try:
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(file.parent, exist_ok=True)
             with open(partial, "wb") as opened:
                 os.posix_fallocate(opened.fileno(), 0, size)
                 opened.truncate(0)
@@ -1148,6 +1148,9 @@ def reserve(file: Path, size: int) -> Iterator[None]:
     finally:
         if partial.exists():  # unlink(missing_ok=True) fails on a read-only disk and below what is no folder
             partial.unlink()
+        for folder in file.parents:
+            if folder in made_folders and not any(folder.iterdir()):
+                folder.rmdir()
 
 
 def partial_file(file: Path) -> Path:
