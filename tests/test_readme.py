@@ -14,6 +14,7 @@ import torch
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmark"))
+import table1  # noqa: E402
 import watch  # noqa: E402
 
 import bco_baseline  # noqa: E402
@@ -431,17 +432,66 @@ def test_what_is_said_of_plans_is_in_the_file():
     assert in_text("the exact one, towards its last proposals, lets the pole fall after 3 steps.")
 
 
-def test_what_is_said_of_d3g_plus_from_observations_is_in_its_evaluations():
-    returns, scores = {}, {}
-    with open(ROOT / "benchmark/results/table1_d3g_plus_evaluations.csv", encoding="utf-8") as file:
+def read_rounds(name):
+    """A file of Table 1's evaluations: by task and run (algorithm, p, seed), the returns in their order."""
+    returns = {}
+    with open(ROOT / "benchmark/results" / name, encoding="utf-8") as file:
         for row in csv.DictReader(file):
             run = (row["algorithm"], float(row["randomness"]), int(row["seed"]))
-            task = returns.setdefault(row["task"], {})
-            task.setdefault(run, []).append(float(row["return_mean"]))
+            returns.setdefault(row["task"], {}).setdefault(run, []).append(float(row["return_mean"]))
+    return returns
+
+
+def short(value):
+    """A return with a decimal, unless it is 0."""
+    return f"{value:.1f}".removesuffix(".0")
+
+
+@pytest.mark.parametrize("task", ["InvertedPendulum-v4", "Reacher-v4"])
+def test_the_table_of_d3g_plus_from_observations_is_its_evaluations(task):
+    """Of each cell the lowest and the highest evaluation but the first, over all seeds."""
+    runs = read_rounds("table1_d3g_plus_evaluations.csv")[task]
+    data = {}
     with open(ROOT / "benchmark/results/table1_d3g_plus.csv", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            scores[row["task"], float(row["randomness"])] = float(row["data_score"])
-    pendulum, arm = returns["InvertedPendulum-v4"], returns["Reacher-v4"]
+            if row["task"] == task:
+                data[float(row["randomness"])] = float(row["data_score"])
+
+    def said_of(algorithm, p):
+        seeds = [evaluations[1:] for run, evaluations in runs.items() if run[:2] == (algorithm, p)]
+        low, high = short(np.min(seeds)), short(np.max(seeds))
+        count = f"({len(seeds)} seed{'s' * (len(seeds) > 1)})"
+        return f"{low} {count}" if low == high else f"{low} to {high} {count}"
+
+    header = f"| {task}, randomness of the data | data | D3G\u207a | BCO | D3G | D3G, paper | BCO, paper |"
+    _, table = RESULTS.split(header)
+    rows = [line.strip("| ").split(" | ") for line in table.split("\n\n")[0].splitlines()[2:]]
+    assert [float(row[0]) for row in rows] == list(RANDOMNESS)
+    for p, score, plus, clone, d3g, d3g_paper, clone_paper in rows:
+        assert score == short(data[float(p)])
+        assert plus == said_of("D3G\u207a", float(p))
+        assert clone == said_of("BCO", float(p))
+        assert d3g == said_of("D3G", float(p))
+        assert (clone_paper, d3g_paper) == table1.PAPER[task.removesuffix("-v4"), float(p)][1:]
+
+
+def test_the_table_of_the_readme_is_of_the_last_evaluations():
+    """The means over seeds, at each p."""
+    rounds = read_rounds("table1_d3g_plus_evaluations.csv")
+    rows = re.findall(r"^\| (\S+) \| (D3G\u207a|BCO|D3G) \| (\d) \| (.*) \|$", README, re.M)
+    assert [row[:2] for row in rows] == [
+        (task, algorithm) for task in ("InvertedPendulum-v4", "Reacher-v4") for algorithm in ("D3G\u207a", "BCO", "D3G")
+    ]
+    for task, algorithm, seeds, cells in rows:
+        for p, cell in zip(RANDOMNESS, cells.split(" | "), strict=True):
+            last = [evaluations[-1] for run, evaluations in rounds[task].items() if run[:2] == (algorithm, p)]
+            assert len(last) == int(seeds)
+            assert cell == (f"{np.mean(last):.1f}" if task == "Reacher-v4" else f"{np.mean(last):.0f}")
+
+
+def test_what_is_said_of_d3g_plus_from_observations_is_in_its_evaluations():
+    rounds = read_rounds("table1_d3g_plus_evaluations.csv")
+    pendulum, arm = rounds["InvertedPendulum-v4"], rounds["Reacher-v4"]
     runs = [run for run in pendulum if run[0] == "D3G\u207a"]
     assert len(runs) == 15
     assert all(pendulum[run][1:] == [1000.0] * 9 for run in runs)
@@ -450,60 +500,50 @@ def test_what_is_said_of_d3g_plus_from_observations_is_in_its_evaluations():
         f"learned nothing yet: {min(first)} to {max(first)}. In all fifteen runs of D3G\u207a the nine evaluations "
         "after it are 1000 without exception."
     )
-    assert in_text("all fifteen runs reach 1000 with their second evaluation and stay there", README)
-
-    def said_of(algorithm, p):
-        """The lowest and the highest evaluation but the first, over all seeds of a cell."""
-        seeds = [evaluations[1:] for run, evaluations in pendulum.items() if run[:2] == (algorithm, p)]
-        if not seeds:
-            return ""
-        low, high = (f"{value:.1f}".removesuffix(".0") for value in (np.min(seeds), np.max(seeds)))
-        return f"{low} to {high} ({len(seeds)} seed{'s' * (len(seeds) > 1)})".replace("1000 to 1000", "1000").replace(
-            "3 to 3 ", "3 "
-        )
-
-    rows = re.findall(
-        r"^\| (0|0\.\d+|1) \| ([\d.]+) \| ([^|]*\)) \| ([^|]*\)) \| ([^|]*) \| [^|]*±[^|]* \| [^|]*±[^|]* \|$",
-        RESULTS,
-        re.M,
-    )
-    assert [float(row[0]) for row in rows] == [0, 0.25, 0.5, 0.75, 1]
-    for p, data, plus, clone, d3g in rows:
-        assert float(data) == scores["InvertedPendulum-v4", float(p)]
-        assert plus == said_of("D3G\u207a", float(p))
-        assert clone == said_of("BCO", float(p))
-        assert d3g == said_of("D3G", float(p))
     d3g_runs = {run[1]: evaluations[1:] for run, evaluations in pendulum.items() if run[0] == "D3G"}
     assert [p for p, evaluations in d3g_runs.items() if max(evaluations) == 1000] == [0.75]
     assert set(d3g_runs[0.75]) == {1000}
-    assert in_text("D3G, one seed, at 75%, at no other).", README)
-    clones = {run[1:]: evaluations for run, evaluations in pendulum.items() if run[0] == "BCO"}
-    assert {(p, seed) for (p, seed), evaluations in clones.items() if set(evaluations[1:]) != {1000} and p <= 0.5} == {
-        (0, 2)
-    }
-    assert set(clones[0, 2][2:]) == {1000}
-    at_75 = sorted(x for (p, _), evaluations in clones.items() if p == 0.75 for x in evaluations[1:])
-    assert at_75[-1] == 1000
-    assert at_75[-2] < 320
-    assert max(x for (p, _), evaluations in clones.items() if p == 1 for x in evaluations) < 27
-    assert in_text("stays below 320 but for one evaluation at 75%, below 27 at 100%;", README)
-    first, second, *rest = (f"{value:.1f}" for value in arm["D3G\u207a", 1, 1])
-    assert set(rest) == {"-5.3", "-5.4"}
-    score = scores["Reacher-v4", 1]
-    assert in_text(f"ten evaluations of D3G\u207a are {first}, {second} and then -5.3 to -5.4 (data {score:.1f};")
-    half = [f"{value:.1f}" for value in arm["D3G\u207a", 0.5, 1]]
-    assert set(half[3:]) == {"-3.5"}
-    score = scores["Reacher-v4", 0.5]
-    assert in_text(f"D3G\u207a are {half[0]}, {half[1]}, {half[2]} and then -3.5 (data {score:.1f};")
     with open(ROOT / "benchmark/results/experts/Reacher-v4/evaluations.csv", encoding="utf-8") as file:
         *_, last = csv.DictReader(file)
     expert = f"{float(last['return_mean']):.1f}"
-    assert in_text(f"in the data, {expert};")
+    assert in_text(f"the data's expert has {expert}")
+    plus = {run[1]: f"{evaluations[-1]:.1f}" for run, evaluations in arm.items() if run[0] == "D3G\u207a"}
+    assert all(float(plus[p]) >= float(expert) for p in (0, 0.25, 0.5, 0.75))
     assert in_text(
-        f"half random {half[-1]} (the expert of the data {expert}, the paper's D3G -4.2), random {rest[-1]}", README
+        f"as well as the data's expert ({expert}) where the data hold some of its actions, {plus[1]} where all are "
+        "random",
+        README,
     )
-    d3g = arm["D3G", 1, 1]
-    assert in_text(f"its evaluations are {max(d3g):.1f} to {min(d3g):.1f}")
+    assert in_text("all fifteen runs reach 1000 with their second evaluation and stay there", README)
+    clone, d3g = ({p: arm[algorithm, p, 1][-1] for p in RANDOMNESS} for algorithm in ("BCO", "D3G"))
+    assert list(clone.values()) == sorted(clone.values(), reverse=True)
+    assert in_text("BCO gets worse with the share of random actions, and D3G is behind it at 0% and ahead", README)
+    assert [p for p in RANDOMNESS if d3g[p] > clone[p]] == [0.25, 0.5, 0.75]
+    assert [p for p in RANDOMNESS if d3g[p] > arm["D3G\u207a", p, 1][-1]] == [0.25, 0.5, 0.75]
+    first, second, *rest = (f"{value:.1f}" for value in arm["D3G\u207a", 1, 1])
+    assert in_text(f"ten evaluations of D3G\u207a are {first}, {second} and then -5.3 to -5.4;")
+    assert set(rest) == {"-5.3", "-5.4"}
+    diverged = arm["D3G", 1, 1]
+    assert in_text(f"its evaluations are {max(diverged):.1f} to {min(diverged):.1f}")
+
+
+def test_what_is_said_of_the_rounds_of_ten_seeds_is_in_the_file():
+    runs = read_rounds("table1_ten_seeds_evaluations.csv")["InvertedPendulum-v4"]
+    assert sorted(runs) == [("D3G\u207a", p, seed) for p in RANDOMNESS for seed in range(1, 11)]
+    assert all(len(evaluations) == 10 for evaluations in runs.values())
+    ends = sum(evaluations[-1] == 1000 for evaluations in runs.values())
+    always = sum(set(evaluations[1:]) == {1000} for evaluations in runs.values())
+    fallen = runs["D3G\u207a", 0.5, 6]
+    late = runs["D3G\u207a", 1, 9]
+    assert (ends, always, late[-1]) == (49, 48, 1000)
+    assert max(fallen) < 1000
+    assert set(late[2:]) == {1000}
+    assert in_text(
+        f"{ends} of 50 runs end at 1000, and {always} have it in all nine evaluations after the first. One, p = 1, "
+        f"seed 9, has {late[1]:.0f} in its second. The one that does not end there is p = 0.5, seed 6, whose pole "
+        f"falls after {min(fallen):.0f} to {max(fallen):.0f} steps"
+    )
+    assert in_text(f"{ends} of 50 runs end at 1000", README)
 
 
 def test_what_is_said_of_d3g_plus_is_in_its_evaluations():
