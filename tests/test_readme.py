@@ -241,11 +241,11 @@ def test_what_is_said_of_ddpg_is_in_the_tables():
     assert in_text(f"on {task} a little ahead ({ends[task, 'D3G']:.0f} and {ends[task, 'DDPG']:.0f})")
     assert in_text(f"per step is {one.format('DDPG ')}, {two.format('')} and {three.format('')}")
     end, td3, d3g = (f"{ends[task, algorithm]:.0f}" for algorithm in ("D3G\u207a", "TD3", "D3G"))
-    assert in_text(f"with two seeds: {end} on average after 100,000 steps (TD3 {td3}, D3G {d3g}).")
+    assert in_text(f"with three seeds: {end} on average after 100,000 steps (TD3 {td3}, D3G {d3g}).")
     td3, d3g = (f"{areas[task, algorithm]:.0f}" for algorithm in ("TD3", "D3G"))
-    curves = [read_evaluations("figure7_evaluations.csv")[task, "D3G\u207a", seed] for seed in (1, 2)]
+    curves = [read_evaluations("figure7_evaluations.csv")[task, "D3G\u207a", seed] for seed in (1, 2, 3)]
     plus = [f"{np.trapezoid(list(curve.values()), list(curve)) / 100_000:.0f}" for curve in curves]
-    assert in_text(f"(area under the curve per step {plus[0]} and {plus[1]}; TD3 {td3}, D3G {d3g})")
+    assert in_text(f"(area under the curve per step {plus[0]}, {plus[1]} and {plus[2]}; TD3 {td3}, D3G {d3g})")
 
 
 def test_what_is_said_of_figure_6_is_in_its_numbers():
