@@ -366,16 +366,14 @@ def write_run(args: Args, run: Run, rng: np.random.Generator, started: float) ->
         **{name: True for name in OPTIONS if getattr(args, name)},
         "run_dir": str(folder),
     }
-    agent = run.agent
-    env = d3g_from_obs.make_env(args.env_id)
     its_args = d3g_from_obs.Args(**arguments)
-    steps = its_args.rounds * its_args.steps_per_round
-    replay = d3g_from_obs.ReplayBuffer(steps, env.observation_space.shape[0], env.action_space.shape[0])
+    steps = args.rounds * its_args.steps_per_round
+    replay = d3g_from_obs.ReplayBuffer(steps, len(run.sigma), len(run.agent.action_low))
     progress = {"step": 0, "episode": 0}
     torch.set_rng_state(run.torch_rng)
     with redirect_stdout(sys.stderr), d3g_from_obs.open_run(its_args, folder) as files:
         files.info["data"] = run.data
-        files.start(agent, replay, rng, progress)
+        files.start(run.agent, replay, rng, progress)
         files.started = started
         files.save_checkpoint(progress)
     command = "python d3g_from_obs.py"
