@@ -22,6 +22,7 @@ import figure7  # noqa: E402
 import figure8  # noqa: E402
 import random_policy  # noqa: E402
 import table1  # noqa: E402
+import td3_authors  # noqa: E402
 
 import d3g_from_obs  # noqa: E402
 
@@ -597,6 +598,104 @@ def test_table1_refuses_what_is_not_a_run(tmp_path, capsys):
     reason = "must be of d3g_from_obs.py or bco_baseline.py, is of x"
     assert said == f"error: {run}: must be the folder of a run: {reason}\n"
     assert (status, wrote) == (2, [])
+
+
+# ------------------------------------------------------------------------------------- TD3 beside its authors' curves
+
+
+def write_authors(folder, task="Hopper-v1", returns=lambda seed: np.arange(201.0) + 10 * seed):
+    """A clone of TD3's authors' repository, as far as td3_authors.py reads it."""
+    (folder / "learning_curves" / "X").mkdir(parents=True)
+    for seed in range(10):
+        np.save(folder / "learning_curves" / "X" / f"TD3_{task}_{seed}.npy", returns(seed))
+    return folder
+
+
+def test_td3_authors_tables_and_curves_of_known_answers(tmp_path, monkeypatch):
+    """Theirs are the ten curves k + 10 seed at step 5,000 k, cut where ours end, after the fourth evaluation; so is the
+    run of Figure 7 on that task."""
+    authors = write_authors(tmp_path / "TD3")
+    published = (
+        write_run(tmp_path / "3", [0, 1, 4, 9, 16, 25], algorithm="td3"),
+        write_run(tmp_path / "4", [7, 7], cycle=True),
+        write_run(tmp_path / "5", [8, 8], env_id="Ant-v4", algorithm="td3"),
+    )
+    figure7.main(figure7.Args(published, output=tmp_path / "figure7.png"))
+    runs = (
+        write_run(tmp_path / "1", [0, 10, 20, 30], algorithm="td3"),
+        write_run(tmp_path / "2", [2, 2, 2, 5], algorithm="td3"),
+    )
+    kept = []
+    monkeypatch.setattr(figure7.plt, "close", kept.append)
+    how = {"figure7": tmp_path / "figure7_evaluations.csv"}
+    td3_authors.main(td3_authors.Args(authors, runs, output=tmp_path / "out.png", **how))
+    (axis,) = kept[0].axes
+    lines = [line.get_xydata() for line in axis.get_lines()]
+    assert [line[:, 0].tolist() for line in lines] == [[0, 5000, 10_000, 15_000]] * (10 + 1 + 3 + 1)
+    values = [line[:, 1].tolist() for line in lines]
+    assert values[:10] == [[10 * seed + k for k in range(4)] for seed in range(10)]
+    assert values[10:] == [[45, 46, 47, 48], [1, 6, 11, 17.5], [0, 10, 20, 30], [2, 2, 2, 5], [0, 1, 4, 9]]
+    assert [line.get_color() for line in axis.get_lines()[10:]] == ["0.3"] + 3 * ["#7B3294"] + [drawing.GREEN]
+    assert axis.get_title() == "Hopper-v4"
+    table = (tmp_path / "out.md").read_text()
+    assert table.splitlines()[-3:] == [
+        "| Hopper-v4 | 15,000 | its authors | 10 | 48 (3 to 93) | 46 (2 to 92) |",
+        "| Hopper-v4 | 15,000 | `td3_baseline.py`, their settings | 2 | 18 (5 to 30) | 9 (2 to 15) |",
+        "| Hopper-v4 | 15,000 | `td3_baseline.py`, D3G's settings | 1 | 9 | 3 |",
+    ]
+    assert "torch 2.13.0." in table
+
+    again = tmp_path / "again"
+    again.mkdir()
+    file = tmp_path / "out_evaluations.csv"
+    td3_authors.main(td3_authors.Args(authors, evaluations=file, output=again / "out.png", **how))
+    made = {path.name: path.read_bytes() for path in tmp_path.glob("out*")}
+    assert sorted(made) == ["out.md", "out.png", "out.svg", "out_evaluations.csv", "out_runs.json"]
+    assert {path.name: path.read_bytes() for path in again.iterdir()} == made
+
+
+@pytest.mark.parametrize(
+    ("how", "returns", "error"),
+    [
+        ({"cycle": True}, None, "{run}: must be a run of TD3, is one of D3G"),
+        (
+            {"algorithm": "td3", "every": 1000},
+            None,
+            "{run}: must have --eval-frequency 5000, as the authors' evaluations",
+        ),
+        (
+            {"algorithm": "td3"},
+            lambda seed: np.zeros(2),
+            "{run}: must not be longer than the authors' 2 evaluations",
+        ),
+        (
+            {"algorithm": "td3"},
+            lambda seed: np.full(201, np.nan),
+            "{authors}: must be a clone of github.com/sfujim/TD3 with 10 curves of Hopper-v1: must have finite returns "
+            "[evaluations] in a file, has (201,)",
+        ),
+        (
+            {"algorithm": "td3"},
+            lambda seed: np.array([{}] * 201),
+            "{authors}: must be a clone of github.com/sfujim/TD3 with 10 curves of Hopper-v1: Object arrays cannot be "
+            "loaded when allow_pickle=False",
+        ),
+        (
+            {"algorithm": "td3", "env_id": "Humanoid-v4"},
+            None,
+            "{authors}: must be a clone of github.com/sfujim/TD3 with 10 curves of Humanoid-v1: must have one "
+            "TD3_Humanoid-v1_0.npy in learning_curves, has 0",
+        ),
+    ],
+    ids=["D3G", "frequency", "longer", "not finite", "pickled", "no such task"],
+)
+def test_td3_authors_refuses(how, returns, error, tmp_path, capsys):
+    authors = write_authors(tmp_path / "TD3", **({"returns": returns} if returns else {}))
+    run = write_run(tmp_path / "1", [0, 1, 2], **how)
+    before = contents(tmp_path)
+    said = stop_of(td3_authors, td3_authors.Args(authors, (run,), output=tmp_path / "out.png"), capsys)
+    assert said == error.format(run=run, authors=authors) + "\n"
+    assert contents(tmp_path) == before
 
 
 # ----------------------------------------------------------------------------------------- Runs of an earlier call
