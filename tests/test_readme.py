@@ -248,6 +248,29 @@ def test_what_is_said_of_ddpg_is_in_the_tables():
     assert in_text(f"(area under the curve per step {plus[0]}, {plus[1]} and {plus[2]}; TD3 {td3}, D3G {d3g})")
 
 
+def test_what_is_said_of_td3_beside_its_authors_is_in_the_table():
+    rows = {}
+    for line in (ROOT / "benchmark/results/td3_authors.md").read_text().splitlines():
+        found = re.fullmatch(r"\| (\S+) \| 200,000 \| (.*) \| (\d+) \| (.*) \| (.*) \|", line)
+        if found:
+            rows[found[1], found[2]] = (int(found[3]), *found.groups()[3:])
+    authors, theirs, paper = "its authors", "`td3_baseline.py`, their settings", "`td3_baseline.py`, D3G's settings"
+    ends, areas = {}, {}
+    for who, n in ((authors, 10), (theirs, 2), (paper, 1)):
+        seeds, end, area = rows["Hopper-v4", who]
+        assert seeds == n
+        ends[who] = re.findall(r"\d+", end)[-2:]  # the range, or of one seed the value
+        areas[who] = re.findall(r"\d+", area)[-2:]
+    assert in_text(
+        "On Hopper-v4, 200,000 steps, its two seeds have areas under the curve per step of {} and {}, the ten {} to "
+        "{}.".format(*areas[theirs], *areas[authors])
+    )
+    assert in_text("They end at {} and {}, the ten at {} to {}.".format(*ends[theirs], *ends[authors]))
+    assert in_text("Hopper-v4 has an area of {} and ends at {}, below all ten.".format(*areas[paper], *ends[paper]))
+    assert int(areas[paper][0]) < int(areas[authors][0])
+    assert int(ends[paper][0]) < int(ends[authors][0])
+
+
 def test_what_is_said_of_figure_6_is_in_its_numbers():
     runs = {}
     with open(ROOT / "benchmark/results/figure6.csv", encoding="utf-8") as file:
