@@ -249,26 +249,51 @@ def test_what_is_said_of_ddpg_is_in_the_tables():
 
 
 def test_what_is_said_of_td3_beside_its_authors_is_in_the_table():
-    rows = {}
+    found = {}
     for line in (ROOT / "benchmark/results/td3_authors.md").read_text().splitlines():
-        found = re.fullmatch(r"\| (\S+) \| 200,000 \| (.*) \| (\d+) \| (.*) \| (.*) \|", line)
-        if found:
-            rows[found[1], found[2]] = (int(found[3]), *found.groups()[3:])
-    authors, theirs, paper = "its authors", "`td3_baseline.py`, their settings", "`td3_baseline.py`, D3G's settings"
-    ends, areas = {}, {}
-    for who, n in ((authors, 10), (theirs, 2), (paper, 1)):
-        seeds, end, area = rows["Hopper-v4", who]
-        assert seeds == n
-        ends[who] = re.findall(r"\d+", end)[-2:]  # the range, or of one seed the value
-        areas[who] = re.findall(r"\d+", area)[-2:]
+        row = re.fullmatch(r"\| (\S+-v4) \| (.*) \| (.*) \| (\d+) \| (.*) \| (.*) \|", line)
+        if row:
+            task, step, who, seeds, end, area = row.groups()
+            assert step == {"HalfCheetah-v4": "100,000", "Hopper-v4": "200,000"}[task]
+            # Of several seeds the ends of the range, of one its value
+            values = [int(x) for x in (*re.findall(r"\d+", area)[-2:], *re.findall(r"\d+", end)[-2:])]
+            found[task, who] = (int(seeds), values)
+    seeds, cheetah = found["HalfCheetah-v4", "its authors"]
+    assert seeds == 10
+    seeds, mine = found["HalfCheetah-v4", "`td3_baseline.py`, their settings"]
+    assert seeds == 1
     assert in_text(
-        "On Hopper-v4, 200,000 steps, its two seeds have areas under the curve per step of {} and {}, the ten {} to "
-        "{}.".format(*areas[theirs], *areas[authors])
+        "On HalfCheetah-v4, 100,000 steps, its one seed has an area under the curve per step of {}, the ten {} to {}; "
+        "it ends at {}, the ten at {} to {}.".format(mine[0], *cheetah[:2], mine[1], *cheetah[2:])
     )
-    assert in_text("They end at {} and {}, the ten at {} to {}.".format(*ends[theirs], *ends[authors]))
-    assert in_text("Hopper-v4 has an area of {} and ends at {}, below all ten.".format(*areas[paper], *ends[paper]))
-    assert int(areas[paper][0]) < int(areas[authors][0])
-    assert int(ends[paper][0]) < int(ends[authors][0])
+    seeds, hopper = found["Hopper-v4", "its authors"]
+    assert seeds == 10
+    seeds, mine = found["Hopper-v4", "`td3_baseline.py`, their settings"]
+    assert seeds == 2
+    assert in_text(
+        "On Hopper-v4, 200,000 steps, its two seeds have areas of {} and {}, the ten {} to {}; they end at {} and {}, "
+        "the ten at {} to {}.".format(*mine[:2], *hopper[:2], *mine[2:], *hopper[2:])
+    )
+    seeds, slow = found["HalfCheetah-v4", "`td3_baseline.py`, D3G's settings"]
+    assert seeds == 2
+    assert in_text("its two seeds have areas of {} and {} and end at {} and {}.".format(*slow))
+    assert slow[1] < cheetah[0]
+    assert slow[3] < cheetah[2]
+    seeds, slow = found["Hopper-v4", "`td3_baseline.py`, D3G's settings"]
+    assert seeds == 1
+    assert in_text("On Hopper-v4 its one seed has an area of {} and ends at {}.".format(*slow))
+    assert slow[0] < hopper[0]
+    assert slow[1] < hopper[2]
+
+    ends, areas = [], []
+    for (_, algorithm, _), curve in read_evaluations("d3g_plus_evaluations.csv").items():
+        if algorithm == "D3G\u207a":
+            steps = [step for step in sorted(curve) if step <= 100_000]
+            ends.append(curve[100_000])
+            areas.append(np.trapezoid([curve[step] for step in steps], steps) / 100_000)
+    assert len(ends) == 3
+    assert in_text(f"have an area of {np.mean(areas):.0f} on average after 100,000 steps,")
+    assert in_text(f"and end at {min(ends):.0f} to {max(ends):.0f}.")
 
 
 def test_what_is_said_of_figure_6_is_in_its_numbers():
