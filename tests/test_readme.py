@@ -248,6 +248,32 @@ def test_what_is_said_of_ddpg_is_in_the_tables():
     assert in_text(f"(area under the curve per step {plus[0]}, {plus[1]} and {plus[2]}; TD3 {td3}, D3G {d3g})")
 
 
+def test_what_is_said_of_ant_and_humanoid_is_in_the_tables():
+    rows = {}
+    with open(ROOT / "benchmark/results/figure7.csv") as file:
+        for row in csv.DictReader(file):
+            if row["task"] in ("Ant-v4", "Humanoid-v4"):
+                assert (row["seeds"], row["step"]) == ("1", {"Ant-v4": "200000", "Humanoid-v4": "100000"}[row["task"]])
+                rows[row["task"], row["algorithm"]] = (
+                    f"{float(row['final_mean']):.0f}",
+                    f"{float(row['area_mean']):.0f}",
+                )
+    td3, d3g, plus = (rows["Ant-v4", algorithm] for algorithm in ("TD3", "D3G", "D3G\u207a"))
+    assert in_text(f"Ant-v4, 200,000 steps, one seed: TD3 ends at {td3[0]}, D3G at {d3g[0]}, D3G\u207a at {plus[0]}.")
+    assert in_text(f"(area {td3[1]}, D3G {d3g[1]}, D3G\u207a {plus[1]})")
+    td3, d3g, plus = (rows["Humanoid-v4", algorithm] for algorithm in ("TD3", "D3G", "D3G\u207a"))
+    assert in_text(f"one seed: TD3 ends at {td3[0]}, D3G\u207a at {plus[0]}, having learned as fast")
+    assert in_text(f"(area {td3[1]}, D3G\u207a {plus[1]}), and D3G at {d3g[0]}, below the")
+    with open(ROOT / "benchmark/results/random_policy.csv") as file:
+        random = {row["task"]: float(row["return_mean"]) for row in csv.DictReader(file)}
+    assert in_text(f"below the {random['Humanoid-v4']:.0f} of random actions")
+    assert in_text(f"random actions have {random['Ant-v4']:.0f}")
+    first = [
+        curve[0] for (task, _, _), curve in read_evaluations("figure7_evaluations.csv").items() if task == "Ant-v4"
+    ]
+    assert in_text(f"have {min(first):.0f} to {max(first):.0f} here")
+
+
 def test_what_is_said_of_td3_beside_its_authors_is_in_the_table():
     found = {}
     for line in (ROOT / "benchmark/results/td3_authors.md").read_text().splitlines():
