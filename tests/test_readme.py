@@ -311,15 +311,36 @@ def test_what_is_said_of_td3_beside_its_authors_is_in_the_table():
     assert slow[0] < hopper[0]
     assert slow[1] < hopper[2]
 
-    ends, areas = [], []
-    for (_, algorithm, _), curve in read_evaluations("d3g_plus_evaluations.csv").items():
-        if algorithm == "D3G\u207a":
-            steps = [step for step in sorted(curve) if step <= 100_000]
-            ends.append(curve[100_000])
-            areas.append(np.trapezoid([curve[step] for step in steps], steps) / 100_000)
-    assert len(ends) == 3
-    assert in_text(f"have an area of {np.mean(areas):.0f} on average after 100,000 steps,")
-    assert in_text(f"and end at {min(ends):.0f} to {max(ends):.0f}.")
+
+def test_what_is_said_of_all_three_at_the_settings_of_td3s_authors_is_in_the_files():
+    def numbers(file, task, algorithm, seed=1):
+        """The last evaluation of a run, and the area under its curve per step, up to the steps of its task."""
+        last = {"HalfCheetah-v4": 100_000, "Hopper-v4": 200_000}[task]
+        curve = read_evaluations(file)[task, algorithm, seed]
+        steps = [step for step in sorted(curve) if step <= last]
+        area = np.trapezoid([curve[step] for step in steps], steps) / last
+        return f"{curve[last]:.0f}", f"{area:.0f}"
+
+    here, there = "td3_settings_evaluations.csv", "figure7_evaluations.csv"
+    algorithms = ("TD3", "D3G\u207a", "D3G")
+    assert len(read_evaluations(here)) == 7
+    td3, plus, d3g = (numbers(here, "HalfCheetah-v4", algorithm) for algorithm in algorithms)
+    assert in_text(
+        f"TD3 learns fastest (area {td3[1]}, D3G\u207a {plus[1]}, D3G {d3g[1]}), and all end near one another"
+    )
+    assert in_text(f"D3G\u207a at {plus[0]}, TD3 at {td3[0]} and D3G at {d3g[0]}.")
+    plus, d3g = (numbers(there, "HalfCheetah-v4", algorithm) for algorithm in algorithms[1:])
+    assert in_text(
+        f"the same seed of D3G\u207a has an area of {plus[1]} and ends at {plus[0]}, that of D3G {d3g[1]} and {d3g[0]}."
+    )
+    one, plus, d3g = (numbers(here, "Hopper-v4", algorithm) for algorithm in algorithms)
+    two = numbers(here, "Hopper-v4", "TD3", 2)
+    assert in_text(f"D3G\u207a ends at {plus[0]} and D3G at {d3g[0]}, TD3 at {two[0]} and {one[0]}.")
+    assert in_text(f"(area {two[1]} and {one[1]}, D3G {d3g[1]}, D3G\u207a {plus[1]})")
+    plus, d3g = (numbers(there, "Hopper-v4", algorithm) for algorithm in algorithms[1:])
+    assert in_text(
+        f"the same seed of D3G\u207a has {plus[1]} and ends at {plus[0]}, that of D3G {d3g[1]} and {d3g[0]}."
+    )
 
 
 def test_what_is_said_of_figure_6_is_in_its_numbers():
