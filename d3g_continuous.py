@@ -119,7 +119,10 @@ class ReplayBuffer:
         self.added = 0
 
     def add(self, s: np.ndarray, a: np.ndarray, r: float, s_next: np.ndarray, terminated: bool) -> None:
-        """Store a transition over the oldest one. `terminated` is false where only a time limit ended the episode."""
+        """Store a transition of s, s' [obs_dim] and a [action_dim] over the oldest one.
+
+        `terminated` is false where only a time limit ended the episode.
+        """
         self.rows[self.added % len(self.rows)] = np.concatenate((s, a, [r], s_next, [terminated]))
         self.added += 1
 
@@ -139,7 +142,8 @@ class D3G(nn.Module):
 
     With `standardize` (D3G+, ours, not the paper's) the networks' input for s' is (s' - s) / sigma, and tau and f give
     differences in units of sigma [obs_dim], which `set_units` fixes before the first update. Without it their input is
-    s' itself: `encode(s, s')` is s', `reach(s, difference)` is s + difference, and sigma is 1.
+    s' itself: `encode(s, s')` is s', `reach(s, difference)` is s + difference, and sigma is 1. Without `cycle` (D3G-)
+    there is no forward dynamics.
 
     `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are those of `Args`, with its help.
     """
@@ -200,7 +204,10 @@ class D3G(nn.Module):
         return (s_next - s) / self.sigma if self.standardize else s_next
 
     def reach(self, s: torch.Tensor, difference: torch.Tensor) -> torch.Tensor:
-        """The networks' input for the state that a difference, as tau and f give it, leads to from s: see `encode`."""
+        """The networks' input for s + a difference that tau or f gave: that sum, or the difference itself.
+
+        All [batch, obs_dim].
+        """
         return difference if self.standardize else s + difference
 
     def cycle(self, s: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
@@ -214,10 +221,11 @@ class D3G(nn.Module):
 
         |x|^2 is the mean of squares over batch and components. This and the order are those of the authors' code; the
         paper prints norms, and in Algorithm 1 proposal and targets before the dynamics. The comments are those of D3G;
-        in D3G+ x, p and c are differences in units of sigma, so that p is tau(s) and c is f(s, I(s, p)).
+        in D3G+ x, p and c are differences in units of sigma, so that p is tau(s) and c is f(s, I(s, p)). In D3G-
+        C(s, p) is p, so that there is no Eq. 11 and the distance in Eq. 12 is 0.
         """
         s, a, r, s_next, terminated = batch
-        x = self.encode(s, s_next)  # the networks' input for s'
+        x = self.encode(s, s_next)  # the networks' input for s' as the next state
         self.updates += 1
 
         # Eq. 13, target: y = r + gamma (1 - terminated) min_i Q_i'(s', C(s', s' + tau'(s')))

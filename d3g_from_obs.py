@@ -96,7 +96,7 @@ class Args:
     beta: float = 1.0  # weight of the distance between a proposal and its cycle (Eq. 12)
     standardize: bool = False  # D3G+ (ours): give the networks s' - s, over its standard deviation, in place of s'
     scale_states: bool = False  # D3G+: give them s, over its root mean square, in place of s; needs --standardize
-    clamp_values: bool = False  # D3G+: keep q within the batch's Q_1'(s, s') where f is asked for it, and in the target
+    clamp_values: bool = False  # D3G+: clamp f's q, and min_i Q_i' in the target, to the batch's range of Q_1'(s, s')
     aim_halfway: bool = False  # D3G+: act towards halfway between p and C(s, p), the next state of the imagined plan
 
 
@@ -156,7 +156,10 @@ class ReplayBuffer:
         self.added = 0
 
     def add(self, s: np.ndarray, a: np.ndarray, r: float, s_next: np.ndarray, terminated: bool) -> None:
-        """Store a transition over the oldest one. `terminated` is false where only a time limit ended the episode."""
+        """Store a transition of s, s' [obs_dim] and a [action_dim] over the oldest one.
+
+        `terminated` is false where only a time limit ended the episode.
+        """
         self.rows[self.added % len(self.rows)] = np.concatenate((s, a, [r], s_next, [terminated]))
         self.added += 1
 
@@ -184,7 +187,7 @@ class D3G(nn.Module):
 
     `set_units` and `set_state_scale` fix sigma and state_scale before the first update. `scale_states` needs
     `standardize`, since s / state_scale + d would not be in the units of s'. With `clamp_values` the value that the
-    cycle asks f for and the next state's value in the target (Eq. 13) are kept from `value_low` to `value_high`, the
+    cycle asks f for and the next state's value in the target (Eq. 13) are clamped to [`value_low`, `value_high`], the
     lowest and the highest Q_1'(s, s') of the batch. A proposal whose q is outside has no gradient through q; only its
     distance from the cycle moves it.
 
@@ -273,7 +276,10 @@ class D3G(nn.Module):
 
     # Copied from d3g_continuous.D3G.reach
     def reach(self, s: torch.Tensor, difference: torch.Tensor) -> torch.Tensor:
-        """The networks' input for the state that a difference, as tau and f give it, leads to from s: see `encode`."""
+        """The networks' input for s + a difference that tau or f gave: that sum, or the difference itself.
+
+        All [batch, obs_dim].
+        """
         return difference if self.standardize else s + difference
 
     def clamp(self, q: torch.Tensor) -> torch.Tensor:
@@ -281,7 +287,10 @@ class D3G(nn.Module):
         return q.clamp(self.value_low, self.value_high) if self.clamp_values else q
 
     def cycle(self, s: torch.Tensor, p: torch.Tensor, critic: nn.ModuleList) -> torch.Tensor:
-        """C(s, p) of Algorithm 2, imitation: q = Q_1(s, p) with `critic`, then s + f(s, q). All [batch, obs_dim]."""
+        """C(s, p) of Algorithm 2, imitation: q = Q_1(s, p) by `critic`, clamped, then s + f(s, q): [batch, obs_dim].
+
+        s [batch, obs_dim] is as `scale` gives it, p [batch, obs_dim] as `reach` does.
+        """
         q = self.clamp(critic[0](s, p))
         return self.reach(s, self.forward_dynamics(s, q))
 
@@ -293,12 +302,14 @@ class D3G(nn.Module):
         of D3G; in D3G+ x, p and c are differences in units of sigma, so that p is tau(s) and c is f(s, Q_1(s, p)).
         """
         s, _, r, s_next, terminated = batch
-        x = self.encode(s, s_next)  # the networks' input for s' where it is the next state
-        s = self.scale(s)  # from here on s and s_next are the inputs for states from which a transition starts
+        x = self.encode(s, s_next)  # the networks' input for s' as the next state
+        s = self.scale(s)  # their inputs for s and s' as states from which a transition starts
         s_next = self.scale(s_next)
         self.updates += 1
-        q_data = self.critic_target[0](s, x)  # Q_1'(s, s'), from which f learns
-        if self.clamp_values:  # D3G+: what bounds q in `cycle`, and min_i Q_i' in the target
+
+        # Q_1'(s, s'), from which f learns (Eq. 14); in D3G+ `clamp` keeps values within its range over the batch
+        q_data = self.critic_target[0](s, x)
+        if self.clamp_values:
             self.value_low.copy_(q_data.min())
             self.value_high.copy_(q_data.max())
 
@@ -349,8 +360,8 @@ class D3G(nn.Module):
     def aim(self, s: torch.Tensor) -> torch.Tensor:
         """What to act towards from s: p = s + tau(s), or with `aim_halfway` (p + C(s, p)) / 2. Both [batch, obs_dim].
 
-        The q of C is the target critic's, as in `imagine`; with `clamp_values` it is kept within those of the last
-        batch.
+        s is as `scale` gives it, the result as `reach` does: `decode` makes a state of it. The q of C is the target
+        critic's, as in `imagine`; with `clamp_values` it is clamped to those of the last batch.
         """
         p = self.reach(s, self.proposal(s))
         if self.aim_halfway:
@@ -370,7 +381,10 @@ class D3G(nn.Module):
 
     @torch.inference_mode()
     def imagine(self, s: torch.Tensor, steps: int) -> torch.Tensor:
-        """The plan from s [n, obs_dim], by s <- C(s, s + tau(s)): the states after it [steps, n, obs_dim]."""
+        """The plan from s [n, obs_dim], by s <- C(s, s + tau(s)): the states after it [steps, n, obs_dim].
+
+        The q of C is the target critic's.
+        """
         plan = []
         for _ in range(steps):
             scaled = self.scale(s)

@@ -134,7 +134,10 @@ class ReplayBuffer:
         self.added = 0
 
     def add(self, s: np.ndarray, a: np.ndarray, r: float, s_next: np.ndarray, terminated: bool) -> None:
-        """Store a transition over the oldest one. `terminated` is false where only a time limit ended the episode."""
+        """Store a transition of s, s' [obs_dim] and a [action_dim] over the oldest one.
+
+        `terminated` is false where only a time limit ended the episode.
+        """
         self.rows[self.added % len(self.rows)] = np.concatenate((s, a, [r], s_next, [terminated]))
         self.added += 1
 

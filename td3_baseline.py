@@ -14,7 +14,8 @@
 
     python td3_baseline.py --env-id HalfCheetah-v4 --seed 1
 
-`--algorithm ddpg` trains DDPG: TD3 without its twin critics, its target policy smoothing and its delay.
+`--algorithm ddpg` trains DDPG: TD3 without its twin critics, its target policy smoothing and its delay, and with
+another learning rate and other layers (`DEFAULTS`).
 """
 
 import copy
@@ -143,7 +144,10 @@ class ReplayBuffer:
         self.added = 0
 
     def add(self, s: np.ndarray, a: np.ndarray, r: float, s_next: np.ndarray, terminated: bool) -> None:
-        """Store a transition over the oldest one. `terminated` is false where only a time limit ended the episode."""
+        """Store a transition of s, s' [obs_dim] and a [action_dim] over the oldest one.
+
+        `terminated` is false where only a time limit ended the episode.
+        """
         self.rows[self.added % len(self.rows)] = np.concatenate((s, a, [r], s_next, [terminated]))
         self.added += 1
 
