@@ -142,8 +142,8 @@ class D3G(nn.Module):
 
     With `standardize` (D3G+, ours, not the paper's) the networks' input for s' is (s' - s) / sigma, and tau and f give
     differences in units of sigma [obs_dim], which `set_units` fixes before the first update. Without it their input is
-    s' itself: `encode(s, s')` is s', `reach(s, difference)` is s + difference, and sigma is 1. Without `cycle` (D3G-)
-    there is no forward dynamics.
+    s' itself: `encode(s, s')` is s', and `reach(s, difference)` is s + difference. Without `cycle` (D3G-) there is no
+    forward dynamics.
 
     `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are those of `Args`, with its help.
     """
@@ -174,8 +174,6 @@ class D3G(nn.Module):
         self.standardize = standardize
         if standardize:
             self.register_buffer("sigma", torch.ones(obs_dim))
-        else:
-            self.sigma = 1.0
 
         self.critic = nn.ModuleList(MLP(2 * obs_dim, *hidden_sizes, 1) for _ in range(2))
         self.proposal = MLP(obs_dim, *hidden_sizes, obs_dim)
@@ -244,7 +242,7 @@ class D3G(nn.Module):
 
         # Eq. 11, forward dynamics: minimise |s + f(s, a) - s'|^2, that is |f(s, a) - (s' - s)|^2
         if self.with_cycle:
-            difference = (s_next - s) / self.sigma  # sigma is 1 except in D3G+
+            difference = x if self.standardize else s_next - s
             self.minimise("forward_dynamics", F.mse_loss(self.forward_dynamics(s, a), difference))
 
         if self.updates % self.policy_frequency == 0:
