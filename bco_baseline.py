@@ -325,6 +325,8 @@ def check_args(args: Args) -> None:
     # NumPy draws no noise of scale -0.0
     noise_fits = 0 <= args.exploration_noise < np.inf and not np.signbit(args.exploration_noise)
     check("exploration_noise", noise_fits, "at least 0 and finite")
+    check("dataset", args.dataset != "", "the name of a file")
+    check("run_dir", args.run_dir != "", "the name of a folder")
     check("resume", not args.resume or args.run_dir is not None, "used with --run-dir")
 
 

@@ -425,6 +425,7 @@ def check_args(args: Args) -> None:
     check("tau", 0 < args.tau <= 1, "above 0 and at most 1")
     for name in ("learning_starts", "buffer_size"):
         check(name, getattr(args, name) >= 2 or not args.standardize, "at least 2 with --standardize")
+    check("run_dir", args.run_dir != "", "the name of a folder")
     check("resume", not args.resume or args.run_dir is not None, "used with --run-dir")
 
 

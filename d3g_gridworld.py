@@ -422,6 +422,7 @@ def check_args(args: Args) -> None:
     check("gamma", 0 <= args.gamma <= 1, "from 0 to 1")
     check("epsilon", 0 <= args.epsilon <= 1, "from 0 to 1")
     check("tau", 0 < args.tau <= 1, "above 0 and at most 1")
+    check("run_dir", args.run_dir != "", "the name of a folder")
     check("resume", not args.resume or args.run_dir is not None, "used with --run-dir")
 
 

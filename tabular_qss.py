@@ -525,6 +525,7 @@ def check_args(args: Args) -> None:
     check("end_e", args.end_e <= args.start_e, "at most --start-e")
     check("initial_value", np.isfinite(args.initial_value), "finite")
     check("initial_value", abs(args.initial_value) <= 1e100, "from -1e100 to 1e100")  # squares must be finite, too
+    check("run_dir", args.run_dir != "", "the name of a folder")
     check("resume", not args.resume or args.run_dir is not None, "used with --run-dir")
 
 

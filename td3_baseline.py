@@ -401,6 +401,7 @@ def check_args(args: Args) -> None:
     check("noise_clip", 0 <= args.noise_clip < np.inf, "at least 0 and finite")
     check("gamma", 0 <= args.gamma <= 1, "from 0 to 1")
     check("tau", 0 < args.tau <= 1, "above 0 and at most 1")
+    check("run_dir", args.run_dir != "", "the name of a folder")
     check("resume", not args.resume or args.run_dir is not None, "used with --run-dir")
 
 

@@ -1384,6 +1384,8 @@ D3G_COUNTS = ["dataset_size", "offline_updates", "checkpoint_frequency", "eval_f
         for script in SCRIPTS
         for x in ((), (8, 0), (10_001,))
     ]
+    + [(script, "run_dir", "", "the name of a folder") for script in SCRIPTS]
+    + [("bco_baseline", "dataset", "", "the name of a file")]
     + [(script, "resume", True, "used with --run-dir") for script in SCRIPTS],
 )
 def test_values_out_of_range(script, name, value, allowed, tmp_path, monkeypatch, capsys):

@@ -362,7 +362,8 @@ AT_LEAST_1 = ["num_seeds", "num_threads", "total_timesteps", "eval_frequency", "
     + [(name, value, "positive and finite") for name in ("learning_rate", "coordinate_scale") for value in (0.0, NAN)]
     + [("beta", INF, "at least 0 and finite"), ("learning_starts", -1, "at least 0")]
     + [(name, value, "from 0 to 1") for name in ("gamma", "epsilon") for value in (-0.1, 1.1, NAN)]
-    + [("tau", 0.0, "above 0 and at most 1"), ("resume", True, "used with --run-dir")],
+    + [("tau", 0.0, "above 0 and at most 1"), ("resume", True, "used with --run-dir")]
+    + [("run_dir", "", "the name of a folder")],
 )
 def test_values_out_of_range(name, value, allowed, capsys):
     assert refused(capsys, **{name: value}) == f"error: --{name.replace('_', '-')} {value}: must be {allowed}\n"

@@ -948,6 +948,8 @@ def test_more_than_the_memory(script, tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
 def test_resume_needs_a_folder(script, capsys):
     assert refused(capsys, script, resume=True) == "error: --resume True: must be used with --run-dir\n"
+    empty = refused(capsys, script, resume=True, run_dir="")  # an unset variable of a shell
+    assert empty == "error: --run-dir : must be the name of a folder\n"
 
 
 @pytest.mark.parametrize(

@@ -944,7 +944,7 @@ AT_LEAST_1 = ["num_seeds", "num_threads", "episodes", "transfer_episodes", "eval
     + [("initial_value", value, "from -1e100 to 1e100") for value in (1e101, -1e101)]
     + [(name, 10**18 + 1, "at most 10**18") for name in AT_LEAST_1 if name != "num_threads"]
     + [("exploration_steps", 10**30, "at most 10**18"), ("num_threads", 1001, "at most 1,000")]
-    + [("resume", True, "used with --run-dir")],
+    + [("run_dir", "", "the name of a folder"), ("resume", True, "used with --run-dir")],
 )
 def test_values_out_of_range(name, value, allowed, capsys):
     assert refused(capsys, **{name: value}) == f"error: --{name.replace('_', '-')} {value}: must be {allowed}\n"
