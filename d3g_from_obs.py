@@ -484,7 +484,7 @@ def train(args: Args) -> Path:
 
         # Offline: learn Q, tau and f from the data
         starts = [np.copy(eval_env.reset(seed=seed)[0]) for seed in eval_seeds]  # some tasks reuse their array
-        starts = torch.as_tensor(np.stack(starts), dtype=torch.float32, device=device)
+        starts = torch.as_tensor(np.stack(starts), dtype=torch.get_default_dtype(), device=device)
         data_low = observations.min(axis=0)
         data_high = observations.max(axis=0)
         while agent.updates < args.offline_updates:

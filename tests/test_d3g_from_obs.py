@@ -973,6 +973,15 @@ def test_acting_stops_at_what_is_not_finite(value, what, where, says, script, tm
     assert ("checkpoint.pt" in written) == (where == "round" or script is d3g_from_obs)
 
 
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+def test_a_run_in_double_precision(script, float64, tmp_path):
+    """As with torch's default dtype, which whoever copies a script may set."""
+    run_dir = walk(script, dataset=str(write(tmp_path / "data.npz")), run_dir=str(tmp_path / "run"))
+    model = torch.load(run_dir / "model.pt", weights_only=True)
+    weights = [tensor for network in model.values() if isinstance(network, dict) for tensor in network.values()]
+    assert {x.dtype for x in weights if isinstance(x, torch.Tensor)} == {torch.float64}
+
+
 def test_a_plan_counts_until_it_first_leaves_the_data(tmp_path, monkeypatch, capsys):
     """Three imagined steps inside, one outside by a component alone, then inside again."""
     calls = []
