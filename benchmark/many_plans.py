@@ -8,9 +8,8 @@ once and replayed. An agent begins with the weights, and learns from the batches
 seed, data set and options; the sums inside a matrix product come in another order, so that the numbers part as they do
 between two processors. `Agents.update` is that script's update again, and the tests hold it to the script's.
 
-The CSV file has the rows of plan_quality.py: what is measured every `--frequency` updates, acting towards proposals p
-and, with the same networks, towards halfway between p and C(s, p) (`--aim-halfway`). Measuring is done by `--workers`
-processes meanwhile.
+The CSV file has the rows of plan_quality.py, of both ways of acting. Measuring is done by `--workers` processes
+meanwhile.
 
 `--run-dirs FOLDER` turns the agents into runs of d3g_from_obs.py, each with a checkpoint after its last offline update,
 and prints the commands that go on from there with the online rounds:
@@ -32,7 +31,7 @@ import numpy as np
 import torch
 import tyro
 from drawing import fail
-from plan_quality import OPTIONS, algorithm_name, grid_of_actions, measure
+from plan_quality import LEARNING_OPTIONS, algorithm_name, grid_of_actions, measure
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -41,7 +40,6 @@ import d3g_from_obs
 
 BATCH_SIZE = 256
 CHUNK = 1000  # updates whose batches are drawn, and sent to the GPU, at once
-LEARNING_OPTIONS = tuple(name for name in OPTIONS if name != "aim_halfway")  # those that change what is learned
 
 
 @dataclass
@@ -363,7 +361,7 @@ def write_run(args: Args, run: Run, rng: np.random.Generator, started: float) ->
         "offline_updates": args.updates,
         "rounds": args.rounds,
         "inverse_updates": args.inverse_updates,
-        **{name: True for name in OPTIONS if getattr(args, name)},
+        **{name: True for name in (*LEARNING_OPTIONS, "aim_halfway") if getattr(args, name)},
         "run_dir": str(folder),
     }
     its_args = d3g_from_obs.Args(**arguments)

@@ -4,10 +4,11 @@
 
 The agent learns as in a run of d3g_from_obs.py of the same arguments, number for number. Every `--frequency` updates it
 acts with an exact inverse dynamics in place of a learned one: in the simulator's present state many actions are tried
-for one step, and the one is taken whose next state is nearest to the one that the agent acts towards (the proposal, or
-with `--aim-halfway` halfway between it and its cycle), each component in units of sigma, the standard deviation of
-s' - s over the data. A row of the CSV file says which run it is of and has the mean return of episodes from the same
-few starts, and the return of each. `plan_quality_figure.py` draws such files.
+for one step, and the one is taken whose next state is nearest to the one that the agent acts towards, each component in
+units of sigma, the standard deviation of s' - s over the data. It acts towards its proposal p, and, for a measurement
+of its own, towards halfway between p and C(s, p), as with `--aim-halfway`, which changes nothing that is learned. A row
+of the CSV file says which run it is of and has the mean return of episodes from the same few starts, and the return of
+each. `plan_quality_figure.py` draws such files.
 """
 
 import sys
@@ -25,7 +26,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import d3g_from_obs
 
-OPTIONS = ("standardize", "scale_states", "clamp_values", "aim_halfway")  # of D3G+
+LEARNING_OPTIONS = ("standardize", "scale_states", "clamp_values")  # those of D3G+ that change what is learned
 WHOLE_STATE = mujoco.mjtState.mjSTATE_INTEGRATION  # all that determines what the simulator does next
 
 
@@ -55,8 +56,6 @@ class Args:
     """in D3G+, states divided by their size, as of d3g_from_obs.py"""
     clamp_values: bool = False
     """in D3G+, values kept within those of the batch, as of d3g_from_obs.py"""
-    aim_halfway: bool = False
-    """acting towards halfway between the proposal p and C(s, p), as of d3g_from_obs.py"""
 
 
 def algorithm_name(options: dict[str, bool]) -> str:
@@ -130,7 +129,7 @@ def main(args: Args) -> None:
     rng = np.random.default_rng(args.seed)
     low = env.action_space.low
     high = env.action_space.high
-    options = {name: getattr(args, name) for name in OPTIONS}
+    options = {name: getattr(args, name) for name in LEARNING_OPTIONS}
     agent = d3g_from_obs.D3G(obs_dim, low, high, **options)
     units = d3g_from_obs.D3G(obs_dim, low, high, standardize=True)
     units.set_units(s, s_next)
@@ -143,7 +142,7 @@ def main(args: Args) -> None:
     seeds = np.random.SeedSequence((args.seed, 2)).generate_state(args.starts).tolist()
 
     about = info["data"]["about"] or {}
-    run = [args.env_id, about.get("randomness", Path(args.dataset).stem), algorithm_name(options), args.seed]
+    randomness = about.get("randomness", Path(args.dataset).stem)
     columns = ["task", "randomness", "algorithm", "seed", "update", "return_mean"]
     columns += [f"return_{k}" for k in range(args.starts)]
     try:
@@ -155,12 +154,15 @@ def main(args: Args) -> None:
         file.write(",".join(columns) + "\n")
         for update in tqdm(range(1, args.updates + 1), file=sys.stdout, disable=not sys.stdout.isatty()):
             agent.update(data.sample(256, rng, torch.device("cpu")))
-            if update % args.frequency == 0:
+            if update % args.frequency:
+                continue
+            for agent.aim_halfway in (False, True):
                 returns = measure(agent, env, actions, sigma, seeds)
-                row = [*run, update, np.mean(returns), *returns]
+                algorithm = algorithm_name(options | {"aim_halfway": agent.aim_halfway})
+                row = [args.env_id, randomness, algorithm, args.seed, update, np.mean(returns), *returns]
                 file.write(",".join(map(str, row)) + "\n")
                 if not sys.stdout.isatty():
-                    print(f"update {update}: {np.mean(returns):.1f}", flush=True)
+                    print(f"update {update}, {algorithm}: {np.mean(returns):.1f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -84,16 +84,17 @@ def test_distances_are_in_units_of_sigma():
         ({"standardize": True}, "D3G --standardize"),
         ({"standardize": True, "scale_states": True}, "D3G --standardize --scale-states"),
         ({"clamp_values": True}, "D3G --clamp-values"),
-        ({"aim_halfway": True}, "D3G --aim-halfway"),
     ],
 )
-def test_learns_as_a_run_does_and_measures_its_proposal(how, algorithm, dataset, tmp_path, monkeypatch):
+def test_learns_as_a_run_does_and_measures_what_it_acts_towards(how, algorithm, dataset, tmp_path, monkeypatch):
+    """That is its proposal, then halfway between it and its cycle, at every look."""
     kept = []
     measure = plan_quality.measure
 
     def measure_and_keep(agent, *others):
-        kept.append(agent)
-        return measure(agent, *others)
+        returns = measure(agent, *others)
+        kept.append((agent, agent.aim_halfway, returns))
+        return returns
 
     monkeypatch.setattr(plan_quality, "measure", measure_and_keep)
     how = {"dataset": dataset, "seed": 5, **how}
@@ -102,19 +103,24 @@ def test_learns_as_a_run_does_and_measures_its_proposal(how, algorithm, dataset,
     online = {"rounds": 1, "steps_per_round": 5, "inverse_updates": 1, "eval_episodes": 1}
     d3g_from_obs.train(d3g_from_obs.Args(offline_updates=40, run_dir=str(tmp_path / "run"), **online, **how))
     model = torch.load(tmp_path / "run" / "model.pt", weights_only=True)
-    agent = kept[-1]
+    agent = kept[-1][0]
     for network in ("critic", "proposal", "forward_dynamics", "critic_target", "proposal_target"):
         for name, tensor in getattr(agent, network).state_dict().items():
             assert torch.equal(tensor, model[network][name]), f"{network}.{name}"
 
-    assert len(kept) == 2
     with open(output, encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [row["update"] for row in rows] == ["20", "40"]
-    for row in rows:
-        about = [row[name] for name in ("task", "randomness", "algorithm", "seed")]
-        assert about == ["InvertedPendulum-v4", "1.0", algorithm, "5"]
+    assert [(row["update"], row["algorithm"]) for row in rows] == [
+        ("20", algorithm),
+        ("20", f"{algorithm} --aim-halfway"),
+        ("40", algorithm),
+        ("40", f"{algorithm} --aim-halfway"),
+    ]
+    for row, (_, halfway, measured) in zip(rows, kept, strict=True):
+        assert [row[name] for name in ("task", "randomness", "seed")] == ["InvertedPendulum-v4", "1.0", "5"]
+        assert halfway == row["algorithm"].endswith(" --aim-halfway")
         returns = [float(row[f"return_{k}"]) for k in range(2)]
+        assert returns == measured
         assert all(3 <= x <= 1000 for x in returns)
         assert float(row["return_mean"]) == np.mean(returns)
 
