@@ -636,6 +636,9 @@ def check_args(args: Args) -> None:
     check("randomness", 0 <= args.randomness <= 1, "from 0 to 1")
     check("randomness", args.randomness == 1 or args.collect is not None, "used with --collect")
     check("demonstrator", args.demonstrator is None or args.collect is not None, "used with --collect")
+    for name in ("dataset_size", "dataset_seed"):
+        of_no_use = args.dataset is not None and getattr(args, name) != getattr(Args, name)
+        check(name, not of_no_use, "used without --dataset")
     for name in ("num_threads", "checkpoint_frequency", "dataset_size", "offline_updates", "rounds"):
         check(name, getattr(args, name) >= 1, "at least 1")
     for name in ("steps_per_round", "inverse_updates", "eval_frequency", "eval_episodes"):

@@ -210,6 +210,7 @@ def main(args: Args) -> None:
     authors = load_authors(args.authors_folder)
     print(f"{args.updates} updates beside {args.authors_folder} at {read_commit(args.authors_folder)}, float64")
     torch.set_default_dtype(torch.float64)
+    torch.set_num_threads(1)  # several mostly wait for each other, above all on a busy machine
     largest = 0.0
     for compare in (d3g, d3g_from_observations, td3, ddpg, bco):
         torch.manual_seed(0)

@@ -213,7 +213,10 @@ WALK_PARTICULAR = {
 
 def walk(script, **changes):
     """Train for a moment on Walk in this process; return the run's folder."""
-    return script.train(script.Args(**WALK | WALK_PARTICULAR[script] | changes))
+    usual = WALK | WALK_PARTICULAR[script]
+    if changes.get("dataset") is not None:
+        usual.pop("dataset_size", None)  # that of data to collect
+    return script.train(script.Args(**usual | changes))
 
 
 def collect(file, **changes):
@@ -491,6 +494,8 @@ def test_collecting_where_a_file_has_no_json_that_describes_it(text, collected, 
         ({"demonstrator": "model.pt"}, "--demonstrator model.pt: must be used with --collect"),
         ({"randomness": 0.5}, "--randomness 0.5: must be used with --collect"),
         ({"randomness": 0.5, "dataset": "b.npz"}, "--randomness 0.5: must be used with --collect"),
+        ({"dataset": "b.npz", "dataset_size": 100}, "--dataset-size 100: must be used without --dataset"),
+        ({"dataset": "b.npz", "dataset_seed": 1}, "--dataset-seed 1: must be used without --dataset"),
         ({"collect": "data"}, "--collect data: must be a file whose name ends in .npz"),
         ({"collect": "data.npy"}, "--collect data.npy: must be a file whose name ends in .npz"),
         ({"collect": "data.npz/"}, "--collect data.npz/: must be a file whose name ends in .npz"),
