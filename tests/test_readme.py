@@ -2,7 +2,10 @@
 
 import csv
 import inspect
+import json
 import re
+import shlex
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -25,6 +28,7 @@ import td3_baseline  # noqa: E402
 README = (ROOT / "README.md").read_text()
 REFERENCE = (ROOT / "docs/reference.md").read_text()
 RESULTS = (ROOT / "benchmark/RESULTS.md").read_text()
+HARNESS = (ROOT / "benchmark/README.md").read_text()
 SHORT = {
     "env_id": "InvertedPendulum-v4",
     "total_timesteps": 400,
@@ -181,6 +185,29 @@ def read_evaluations(name):
             curve = curves.setdefault((row["task"], row["algorithm"], int(row["seed"])), {})
             curve[int(row["step"])] = float(row["return_mean"])
     return curves
+
+
+def test_the_commands_of_figure_7_are_those_of_its_runs():
+    """What benchmark/README.md has figure7.sh print is every published run, once, and nothing else."""
+    section = HARNESS[HARNESS.index("## Published results") : HARNESS.index("What the policies do on Ant-v4")]
+    section = section.replace("\\\n", "")
+    begun = "benchmark/figure7.sh --checkpoint-frequency 10000 --total-timesteps"
+    assert f'figure7() {{ {begun} "$@"; }}' in section
+    commands = [f"{begun} {rest}" for rest in re.findall(r"^figure7 (\d.*)$", section, re.M)]
+    commands += re.findall(r"^benchmark/figure7.sh [^|\n]*", section, re.M)
+    printed = []
+    for command in commands:
+        printed += subprocess.check_output(shlex.split(command), cwd=ROOT, text=True).splitlines()
+    found = []
+    for line in printed:
+        task, algorithm, seed = re.search(r"--run-dir runs/figure7/(\S+)__(\S+)__(\d+) ", line).groups()
+        (steps,) = re.findall(r"--total-timesteps (\d+)", line)
+        found.append((task, algorithm, int(seed), int(steps)))
+    published = []
+    for run in json.loads((ROOT / "benchmark/results/figure7_runs.json").read_text()):
+        task, algorithm, seed = run["info"]["args"]["run_dir"].removeprefix("runs/figure7/").split("__")
+        published.append((task, algorithm, int(seed), run["info"]["args"]["total_timesteps"]))
+    assert sorted(found) == sorted(published)
 
 
 NUMBERS = dict(enumerate("six seven eight nine ten eleven twelve thirteen fourteen fifteen".split(), 6))
@@ -340,10 +367,10 @@ def test_what_is_said_of_td3_beside_its_authors_is_in_the_table():
     assert slow[1] < cheetah[0]
     assert slow[3] < cheetah[2]
     seeds, slow = found["Hopper-v4", "`td3_baseline.py`, D3G's settings"]
-    assert seeds == 1
-    assert in_text("On Hopper-v4 its one seed has an area of {} and ends at {}.".format(*slow))
-    assert slow[0] < hopper[0]
-    assert slow[1] < hopper[2]
+    assert seeds == 2
+    assert in_text("On Hopper-v4 its two seeds have areas of {} and {} and end at {} and {}.".format(*slow))
+    assert slow[1] < hopper[0]
+    assert slow[3] < hopper[2]
 
 
 def test_what_is_said_of_all_three_at_the_settings_of_td3s_authors_is_in_the_files():
@@ -701,9 +728,9 @@ def test_what_is_said_of_d3g_plus_is_in_its_evaluations():
     )
     assert in_text("TD3 at {} and {}, D3G\u207a (below) at {} and {}".format(*ends[2:4], *ends[:2]))
 
-    def number(task, algorithm, of):
-        """Of the one run: its last evaluation, its highest, or the area under its curve per step."""
-        curve = curves[task, algorithm, 1]
+    def number(task, algorithm, of, seed=1):
+        """Of a run its last evaluation, its highest, or the area under its curve per step."""
+        curve = curves[task, algorithm, seed]
         steps = sorted(curve)
         returns = [curve[step] for step in steps]
         numbers = {"last": returns[-1], "best": max(returns), "area": np.trapezoid(returns, steps) / 200_000}
@@ -711,10 +738,18 @@ def test_what_is_said_of_d3g_plus_is_in_its_evaluations():
 
     algorithms = ("D3G", "TD3", "D3G\u207a")
     d3g, td3, plus = (number("Hopper-v4", algorithm, "last") for algorithm in algorithms)
-    assert in_text(f"Hopper-v4, 200,000 steps, one seed: D3G ends at {d3g}, TD3 at {td3}, D3G\u207a at {plus}.")
+    two = number("Hopper-v4", "TD3", "last", seed=2)
+    assert in_text(
+        "Hopper-v4, 200,000 steps, one seed of D3G and D3G\u207a, two of TD3: "
+        f"D3G ends at {d3g}, D3G\u207a at {plus}, TD3 at {td3} and {two}."
+    )
+    assert in_text(f"ends at {plus} after 200,000 steps (one seed), behind D3G ({d3g}, one seed) and between TD3's two")
+    assert in_text(f"TD3's two seeds ({td3} and {two}), and learns as TD3 does")
+    assert int(two) < int(plus) < int(td3) < int(d3g)
     d3g, td3, plus = (number("Hopper-v4", algorithm, "area") for algorithm in algorithms)
+    two = number("Hopper-v4", "TD3", "area", seed=2)
     best = number("Hopper-v4", "D3G", "best")
-    assert in_text(f"had stood at {best} (area under the curve per step {d3g}, D3G\u207a {plus}, TD3 {td3})")
+    assert in_text(f"stood at {best} (area under the curve per step {d3g}, D3G\u207a {plus}, TD3 {td3} and {two})")
     d3g, td3, plus = (number("Walker2d-v4", algorithm, "last") for algorithm in algorithms)
     best, best_td3 = (number("Walker2d-v4", algorithm, "best") for algorithm in ("D3G", "TD3"))
     assert in_text(
