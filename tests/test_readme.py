@@ -187,26 +187,33 @@ def read_evaluations(name):
     return curves
 
 
-def test_the_commands_of_figure_7_are_those_of_its_runs():
-    """What benchmark/README.md has figure7.sh print is every published run, once, and nothing else."""
-    section = HARNESS[HARNESS.index("## Published results") : HARNESS.index("What the policies do on Ant-v4")]
-    section = section.replace("\\\n", "")
-    begun = "benchmark/figure7.sh --checkpoint-frequency 10000 --total-timesteps"
-    assert f'figure7() {{ {begun} "$@"; }}' in section
-    commands = [f"{begun} {rest}" for rest in re.findall(r"^figure7 (\d.*)$", section, re.M)]
-    commands += re.findall(r"^benchmark/figure7.sh [^|\n]*", section, re.M)
-    printed = []
-    for command in commands:
-        printed += subprocess.check_output(shlex.split(command), cwd=ROOT, text=True).splitlines()
+@pytest.mark.parametrize(
+    ("script", "begins", "ends", "results"),
+    [
+        ("figure7", "## Published results", "What the policies do on Ant-v4", "figure7"),
+        ("table1", "## Published results", "Later runs are added", "table1"),
+        ("table1", "The commands of Table 1 and Figure 8", "The plans:", "table1_d3g_plus"),
+    ],
+)
+def test_the_commands_of_published_runs_print_them(script, begins, ends, results):
+    """What benchmark/README.md has figure7.sh or table1.sh print is every published run, once, and no other."""
+    section = HARNESS[HARNESS.index(begins) : HARNESS.index(ends)].replace("\\\n", "")
+    section = re.sub(
+        r"^figure7 ", "benchmark/figure7.sh --checkpoint-frequency 10000 --total-timesteps ", section, flags=re.M
+    )
+    printed = ""
+    for command in re.findall(rf"^benchmark/{script}\.sh [^|\n]*", section, re.M):
+        printed += subprocess.check_output(shlex.split(command), cwd=ROOT, text=True)
     found = []
-    for line in printed:
-        task, algorithm, seed = re.search(r"--run-dir runs/figure7/(\S+)__(\S+)__(\d+) ", line).groups()
-        (steps,) = re.findall(r"--total-timesteps (\d+)", line)
-        found.append((task, algorithm, int(seed), int(steps)))
+    for line in printed.splitlines():
+        run_dir = re.search(rf"--run-dir (runs/{script}/\S+) ", line)
+        if run_dir:  # else it trains an expert, or collects a data set
+            length = re.search(r"--(?:total-timesteps|offline-updates) (\d+)", line)
+            found.append((run_dir[1], int(length[1]) if length else None))
     published = []
-    for run in json.loads((ROOT / "benchmark/results/figure7_runs.json").read_text()):
-        task, algorithm, seed = run["info"]["args"]["run_dir"].removeprefix("runs/figure7/").split("__")
-        published.append((task, algorithm, int(seed), run["info"]["args"]["total_timesteps"]))
+    for run in json.loads((ROOT / "benchmark/results" / f"{results}_runs.json").read_text()):
+        args = run["info"]["args"]
+        published.append((args["run_dir"], args.get("total_timesteps", args.get("offline_updates"))))
     assert sorted(found) == sorted(published)
 
 
