@@ -150,7 +150,7 @@ class BCO(nn.Module):
     inverse_dynamics  I    s, s' [batch, obs_dim] -> action [batch, action_dim]
     policy            pi   s -> action
 
-    `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are those of `Args`, with its help.
+    `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are explained in `Args`.
     """
 
     def __init__(
@@ -253,6 +253,7 @@ def train(args: Args) -> Path:
         run.bar = tqdm(total=total_steps, initial=step, file=sys.stdout, disable=not sys.stdout.isatty())
 
         while step < total_steps:
+            # The round's evaluation is due, unless the run resumed at this very step, when it has it already
             if step == len(run.evaluations) * args.steps_per_round:
                 check_finite(agent.state_dict(), step)
                 seconds = run.seconds()
@@ -301,7 +302,8 @@ def train(args: Args) -> Path:
 RUN_FILES = ("args.json", "evaluations.csv", "checkpoint.pt", "model.pt")
 MAY_DIFFER_ON_RESUME = ("run_dir", "resume", "cuda")
 received_signals: list[int] = []  # SIGTERM or Ctrl-C, acted on at the next pause
-made_folders: list[Path] = []  # by this process, to delete those that a run that fails before its start leaves empty
+# The folders that this process made: if a run fails before its start, those that are empty are deleted again
+made_folders: list[Path] = []
 
 
 def check_args(args: Args) -> None:
@@ -488,12 +490,14 @@ class Run:
         self.args_file = args_file
         self.folder = folder
         self.info = info  # what args.json holds
-        self.run_dir = info["args"]["run_dir"]  # as given, which a resumed run's args.json may not have
+        self.run_dir = info["args"]["run_dir"]  # as this command gave it; a resumed run's args.json may have another
         self.is_new = False  # whether args.json is still to be written
         self.evaluations = []  # the rows of evaluations.csv
         self.writer = None
         self.logged = -1  # the last step that TensorBoard has
-        self.offset = 0  # what is added to a step for TensorBoard
+        self.offset = 0  # added to steps on TensorBoard's axis: d3g_from_obs.py's offline updates
+        self.bar = None  # the progress bar, which the training loop makes
+        self.started = 0.0  # when training would have started, had nothing interrupted it
 
     def check_resume(self, resume: bool) -> None:
         """Fail if the folder holds a run, unless it is to be resumed with the arguments of its args.json."""
@@ -547,7 +551,10 @@ class Run:
         return True
 
     def start(self, agent: nn.Module, replay: ReplayBuffer, rng: np.random.Generator, progress: dict) -> dict:
-        """Go on from the checkpoint, if there is one, or else from `progress`; return what it is now."""
+        """Restore the checkpoint, if there is one, and begin to write the folder's files.
+
+        Return the progress: the checkpoint's, or else the given one.
+        """
         self.agent = agent
         self.replay = replay
         self.rng = rng
@@ -569,7 +576,7 @@ class Run:
         return progress
 
     def say(self, text: str) -> None:
-        """Show the latest evaluation."""
+        """Show a text beside the progress bar, or print it as a line where there is no bar."""
         self.bar.set_postfix_str(text)
         if self.bar.disable:
             print(text, flush=True)
@@ -585,7 +592,7 @@ class Run:
         self.write_evaluations()
         self.log({"eval/return_mean": returns.mean()}, step)
         self.say(f"step {step}: return {returns.mean():.1f} +- {returns.std():.1f}, {seconds:.0f} s")
-        self.started = time.perf_counter() - seconds
+        self.started = time.perf_counter() - seconds  # the time that the evaluation took does not count
 
     def write_evaluations(self) -> None:
         """Write evaluations.csv anew, whole."""
@@ -613,7 +620,7 @@ class Run:
             fail(f"{self.folder} cannot be written: {error}; --resume goes on from the last checkpoint", status=1)
 
     def pause(self, due: bool, progress: dict) -> None:
-        """Where the run could be cut in two: write a checkpoint if one is due, and if a signal has come, exit."""
+        """Write a checkpoint, where a run can resume, if one is due or a signal has come; after a signal, exit."""
         stop = len(received_signals) > 0
         if due or stop:
             self.save_checkpoint(progress)
@@ -649,8 +656,9 @@ class Run:
                 contents = torch.load(file, map_location="cpu", weights_only=True)
             if contents["info"] != self.info:
                 raise ValueError("its arguments or versions are not those of args.json")
-            types = {"seconds": float, "evaluations": list, "logged": int, "updates": int, "added": int}
-            for name, kind in {**types, "optimizers": dict}.items():
+            kinds = {"seconds": float, "evaluations": list, "logged": int}
+            kinds |= {"updates": int, "added": int, "optimizers": dict}
+            for name, kind in kinds.items():
                 if type(contents[name]) is not kind:
                     raise TypeError(f"its {name} must be of type {kind.__name__}, is {contents[name]!r}")
             if not all(isinstance(row, str) for row in contents["evaluations"]):
@@ -687,7 +695,6 @@ class Run:
     def finish(self, dimensions: dict) -> None:
         """Write model.pt, the final networks with what is needed to make them again; the run is complete then."""
         self.bar.close()
-        self.write_evaluations()
         networks = {name: network.state_dict() for name, network in self.agent.named_children()}
         buffers = dict(self.agent.named_buffers(recurse=False))  # what belongs to no network, as the sigma of D3G+
         save({**networks, **buffers, "args": self.info["args"], **dimensions}, self.folder / "model.pt")
@@ -734,7 +741,8 @@ def load_dataset(file: Path, obs_dim: int, info: dict) -> ReplayBuffer:
             raise ValueError("terminations must be 0 or 1")
         about_file = file.with_suffix(".json")
         about = json.loads(about_file.read_text()) if about_file.exists() else None
-        json.dumps(about, allow_nan=False)  # NaN differs from itself, so that no checkpoint would be this run's
+        # A NaN, which differs from itself, would make load_checkpoint refuse this very run's checkpoints
+        json.dumps(about, allow_nan=False)
     except Exception as error:  # a damaged or foreign file may raise anything
         made_by = f"python d3g_from_obs.py --env-id ENV_ID --collect {file} makes one"
         fail(f"--dataset {file}: must be a data set with {obs_dim} observations ({made_by}): {error!r}")

@@ -91,11 +91,11 @@ class Args:
     batch_size: int = 256  # transitions per update
     gamma: float = 0.99  # discount factor
     tau: float = 0.005  # step of the target networks towards the online ones (the paper's eta)
-    policy_frequency: int = 2  # updates per update of the proposal and the target networks (the paper's d)
+    policy_frequency: int = 2  # the proposal and the targets learn at every d-th update (the paper's d)
     exploration_noise: float = 0.1  # standard deviation of the exploration noise, in units of the action scale
     beta: float = 1.0  # weight of the distance between a proposal and its cycle (Eq. 12)
-    standardize: bool = False  # D3G+ (ours): give the networks s' - s, over its standard deviation, in place of s'
-    scale_states: bool = False  # D3G+: give them s, over its root mean square, in place of s; needs --standardize
+    standardize: bool = False  # D3G+ (ours): give the networks s' - s, divided by its standard deviation, and not s'
+    scale_states: bool = False  # D3G+: give them s divided by its root mean square; needs --standardize
     clamp_values: bool = False  # D3G+: clamp f's q, and min_i Q_i' in the target, to the batch's range of Q_1'(s, s')
     aim_halfway: bool = False  # D3G+: act towards halfway between p and C(s, p), the next state of the imagined plan
 
@@ -193,7 +193,7 @@ class D3G(nn.Module):
 
     With `aim_halfway` it acts towards (p + C(s, p)) / 2 in place of p. Nothing that is learned offline depends on it.
 
-    `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are those of `Args`, with its help.
+    `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are explained in `Args`.
     """
 
     def __init__(
@@ -297,9 +297,10 @@ class D3G(nn.Module):
     def update(self, batch: tuple[torch.Tensor, ...]) -> None:
         """Learn from a batch s, a (empty), r, s', terminated, each [batch, width]; leave the losses in `self.losses`.
 
-        |x|^2 is the mean of squares over batch and components. This and the order are those of the authors' code; the
-        paper prints norms, and in Algorithm 1 proposal and targets before the forward dynamics. The comments are those
-        of D3G; in D3G+ x, p and c are differences in units of sigma, so that p is tau(s) and c is f(s, Q_1(s, p)).
+        |...|^2 is the mean of squares over batch and components, as in the authors' code, where the paper prints norms.
+        The order of the steps is theirs, too: the paper's Algorithm 1 has proposal and targets before the forward
+        dynamics. The comments are those of D3G; in D3G+ x, p and c are differences in units of sigma, so that p is
+        tau(s) and c is f(s, Q_1(s, p)).
         """
         s, _, r, s_next, terminated = batch
         x = self.encode(s, s_next)  # the networks' input for s' as the next state
@@ -500,8 +501,8 @@ def train(args: Args) -> Path:
                 run.say(f"update {agent.updates}: plans stay in the data for {inside.tolist()} steps")
             run.pause(agent.updates % args.checkpoint_frequency == 0, {"step": step, "episode": episode})
 
-        # Online: act in rounds, and learn I alone. A round begins with its evaluation, so that there is
-        # none of the last one's I; a run that is resumed at the start of a round has it already
+        # Online: act in rounds, and learn I alone. Every round begins with its evaluation, so that the I which the
+        # last round leaves is not evaluated. A run that resumed at the start of a round has that evaluation already
         while step < total_steps:
             if step == len(run.evaluations) * args.steps_per_round:
                 check_finite(agent.state_dict(), step)
@@ -579,6 +580,7 @@ def collect(args: Args, file: Path, env: gym.Env) -> Path:
     how = describe_collection(args)
     if is_collected(file, how):
         return file
+    torch.set_num_threads(args.num_threads)
     obs_dim = env.observation_space.shape[0]
     rng = np.random.default_rng(args.dataset_seed)
     policy = NoisyDemonstrator(args, env, rng)
@@ -619,7 +621,8 @@ def collect(args: Args, file: Path, env: gym.Env) -> Path:
 RUN_FILES = ("args.json", "evaluations.csv", "checkpoint.pt", "model.pt")
 MAY_DIFFER_ON_RESUME = ("run_dir", "resume", "checkpoint_frequency", "cuda")
 received_signals: list[int] = []  # SIGTERM or Ctrl-C, acted on at the next pause
-made_folders: list[Path] = []  # by this process, to delete those that a run that fails before its start leaves empty
+# The folders that this process made: if a run fails before its start, those that are empty are deleted again
+made_folders: list[Path] = []
 
 
 def check_args(args: Args) -> None:
@@ -636,6 +639,8 @@ def check_args(args: Args) -> None:
     check("randomness", 0 <= args.randomness <= 1, "from 0 to 1")
     check("randomness", args.randomness == 1 or args.collect is not None, "used with --collect")
     check("demonstrator", args.demonstrator is None or args.collect is not None, "used with --collect")
+    check("demonstrator", args.demonstrator is None or args.randomness < 1, "used with --randomness below 1")
+    check("demonstrator", args.demonstrator is not None or args.randomness == 1, "given for --randomness below 1")
     for name in ("dataset_size", "dataset_seed"):
         of_no_use = args.dataset is not None and getattr(args, name) != getattr(Args, name)
         check(name, not of_no_use, "used without --dataset")
@@ -822,12 +827,14 @@ class Run:
         self.args_file = args_file
         self.folder = folder
         self.info = info  # what args.json holds
-        self.run_dir = info["args"]["run_dir"]  # as given, which a resumed run's args.json may not have
+        self.run_dir = info["args"]["run_dir"]  # as this command gave it; a resumed run's args.json may have another
         self.is_new = False  # whether args.json is still to be written
         self.evaluations = []  # the rows of evaluations.csv
         self.writer = None
         self.logged = -1  # the last step that TensorBoard has
-        self.offset = 0  # what is added to a step for TensorBoard
+        self.offset = 0  # added to steps on TensorBoard's axis: d3g_from_obs.py's offline updates
+        self.bar = None  # the progress bar, which the training loop makes
+        self.started = 0.0  # when training would have started, had nothing interrupted it
 
     def check_resume(self, resume: bool) -> None:
         """Fail if the folder holds a run, unless it is to be resumed with the arguments of its args.json."""
@@ -881,7 +888,10 @@ class Run:
         return True
 
     def start(self, agent: nn.Module, replay: ReplayBuffer, rng: np.random.Generator, progress: dict) -> dict:
-        """Go on from the checkpoint, if there is one, or else from `progress`; return what it is now."""
+        """Restore the checkpoint, if there is one, and begin to write the folder's files.
+
+        Return the progress: the checkpoint's, or else the given one.
+        """
         self.agent = agent
         self.replay = replay
         self.rng = rng
@@ -903,7 +913,7 @@ class Run:
         return progress
 
     def say(self, text: str) -> None:
-        """Show the latest evaluation."""
+        """Show a text beside the progress bar, or print it as a line where there is no bar."""
         self.bar.set_postfix_str(text)
         if self.bar.disable:
             print(text, flush=True)
@@ -919,7 +929,7 @@ class Run:
         self.write_evaluations()
         self.log({"eval/return_mean": returns.mean()}, step)
         self.say(f"step {step}: return {returns.mean():.1f} +- {returns.std():.1f}, {seconds:.0f} s")
-        self.started = time.perf_counter() - seconds
+        self.started = time.perf_counter() - seconds  # the time that the evaluation took does not count
 
     def write_evaluations(self) -> None:
         """Write evaluations.csv anew, whole."""
@@ -947,7 +957,7 @@ class Run:
             fail(f"{self.folder} cannot be written: {error}; --resume goes on from the last checkpoint", status=1)
 
     def pause(self, due: bool, progress: dict) -> None:
-        """Where the run could be cut in two: write a checkpoint if one is due, and if a signal has come, exit."""
+        """Write a checkpoint, where a run can resume, if one is due or a signal has come; after a signal, exit."""
         stop = len(received_signals) > 0
         if due or stop:
             self.save_checkpoint(progress)
@@ -983,8 +993,9 @@ class Run:
                 contents = torch.load(file, map_location="cpu", weights_only=True)
             if contents["info"] != self.info:
                 raise ValueError("its arguments or versions are not those of args.json")
-            types = {"seconds": float, "evaluations": list, "logged": int, "updates": int, "added": int}
-            for name, kind in {**types, "optimizers": dict}.items():
+            kinds = {"seconds": float, "evaluations": list, "logged": int}
+            kinds |= {"updates": int, "added": int, "optimizers": dict}
+            for name, kind in kinds.items():
                 if type(contents[name]) is not kind:
                     raise TypeError(f"its {name} must be of type {kind.__name__}, is {contents[name]!r}")
             if not all(isinstance(row, str) for row in contents["evaluations"]):
@@ -1021,7 +1032,6 @@ class Run:
     def finish(self, dimensions: dict) -> None:
         """Write model.pt, the final networks with what is needed to make them again; the run is complete then."""
         self.bar.close()
-        self.write_evaluations()
         networks = {name: network.state_dict() for name, network in self.agent.named_children()}
         buffers = dict(self.agent.named_buffers(recurse=False))  # what belongs to no network, as the sigma of D3G+
         save({**networks, **buffers, "args": self.info["args"], **dimensions}, self.folder / "model.pt")
@@ -1067,7 +1077,8 @@ def load_dataset(file: Path, obs_dim: int, info: dict) -> ReplayBuffer:
             raise ValueError("terminations must be 0 or 1")
         about_file = file.with_suffix(".json")
         about = json.loads(about_file.read_text()) if about_file.exists() else None
-        json.dumps(about, allow_nan=False)  # NaN differs from itself, so that no checkpoint would be this run's
+        # A NaN, which differs from itself, would make load_checkpoint refuse this very run's checkpoints
+        json.dumps(about, allow_nan=False)
     except Exception as error:  # a damaged or foreign file may raise anything
         made_by = f"python d3g_from_obs.py --env-id ENV_ID --collect {file} makes one"
         fail(f"--dataset {file}: must be a data set with {obs_dim} observations ({made_by}): {error!r}")
@@ -1102,7 +1113,7 @@ def describe_collection(args: Args) -> dict:
         demonstrator = args.demonstrator
         try:
             digest = hashlib.sha256(Path(demonstrator).read_bytes()).hexdigest()
-        except (OSError, TypeError) as error:
+        except OSError as error:
             fail(f"--demonstrator {demonstrator}: must be model.pt of a TD3 run on {args.env_id}: {error!r}")
     return {
         "env_id": args.env_id,
@@ -1162,7 +1173,7 @@ def reserve(file: Path, size: int) -> Iterator[None]:
             fail(f"{file}: must be a file that can be written, of {size} bytes: {error}")
         yield
     except MemoryError as error:
-        fail(f"--dataset-size {size}: must fit into memory: {error}")
+        fail(f"not enough memory for these arguments: {error}", status=1)
     finally:
         if partial.exists():  # unlink(missing_ok=True) fails on a read-only disk and below what is no folder
             partial.unlink()

@@ -75,7 +75,7 @@ class Args:
     gamma: float = 0.99  # discount factor
     tau: float = 0.005  # step of the target networks towards the online ones (the paper's eta)
     learning_starts: int = 10_000  # uniformly random steps at the start, without updates
-    policy_frequency: int = 2  # updates per update of the proposal and the target networks (the paper's d)
+    policy_frequency: int = 2  # the proposal and the targets learn at every d-th update (the paper's d)
     epsilon: float = 0.1  # probability of a uniformly random action after the start
     beta: float = 1.0  # weight of the distance between a proposal and its cycle (Eq. 12)
 
@@ -150,7 +150,7 @@ class ReplayBuffer:
 class D3G(nn.Module):
     """D3G as in d3g_continuous.py, for actions as vectors [batch, actions]: one-hot, or the probabilities of I.
 
-    The hyperparameters are those of `Args`, with its help; without `cycle` it is D3G-.
+    The hyperparameters are explained in `Args`; without `cycle` it is D3G-.
     """
 
     def __init__(
@@ -190,7 +190,10 @@ class D3G(nn.Module):
         self.losses = {}
 
     def cycle(self, s: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
-        """C(s, p) of Algorithm 2, where s leads when p is aimed at; in D3G-, p itself. All [batch, obs_dim]."""
+        """C(s, p) of Algorithm 2: what f predicts for the action that I gives for p; in D3G-, p itself.
+
+        All [batch, obs_dim].
+        """
         if not self.with_cycle:
             return p
         return s + self.forward_dynamics(s, self.inverse_dynamics(s, p))
@@ -294,6 +297,7 @@ def train(args: Args) -> Path:
 
 def train_one(args: Args, run: "Run") -> None:
     """Train the one variant and seed of `args`. On the same CPU, equal `args` give equal numbers."""
+    (variant,) = args.variants
     device = prepare_torch(args)
     rng = np.random.default_rng(args.seed)
     env = gym.wrappers.TimeLimit(GridWorld(args.coordinate_scale), 500)
@@ -307,7 +311,7 @@ def train_one(args: Args, run: "Run") -> None:
         tau=args.tau,
         policy_frequency=args.policy_frequency,
         beta=args.beta,
-        cycle=args.variants == ("d3g",),
+        cycle=variant == "d3g",
     ).to(device)
     replay = ReplayBuffer(args.total_timesteps, 2, len(MOVES))
     progress = run.start(agent, replay, rng, {"step": 0, "distances": []})
@@ -318,6 +322,7 @@ def train_one(args: Args, run: "Run") -> None:
     done = True
 
     while True:
+        # An evaluation is due, unless the run resumed at this very step, when it has it already
         if step == len(run.evaluations) * args.eval_frequency:
             check_finite(agent.state_dict(), step)
             seconds = run.seconds()
@@ -390,7 +395,8 @@ def write_table(file: Path, header: str, *columns: np.ndarray | list) -> None:
 RUN_FILES = ("args.json", "evaluations.csv", "checkpoint.pt", "model.pt")
 MAY_DIFFER_ON_RESUME = ("run_dir", "resume", "checkpoint_frequency", "cuda")
 received_signals: list[int] = []  # SIGTERM or Ctrl-C, acted on at the next pause
-made_folders: list[Path] = []  # by this process, to delete those that a run that fails before its start leaves empty
+# The folders that this process made: if a run fails before its start, those that are empty are deleted again
+made_folders: list[Path] = []
 
 
 def check_args(args: Args) -> None:
@@ -400,9 +406,9 @@ def check_args(args: Args) -> None:
         if not valid:
             fail(f"--{name.replace('_', '-')} {getattr(args, name)}: must be {allowed}")
 
-    known = [variant for variant in args.variants if variant in ("d3g", "d3g_no_cycle")]
-    all_different = len(known) == len(set(known)) == len(args.variants)
-    check("variants", len(known) >= 1 and all_different, "d3g, d3g_no_cycle or both")
+    known = all(variant in ("d3g", "d3g_no_cycle") for variant in args.variants)
+    different = len(set(args.variants)) == len(args.variants)
+    check("variants", len(args.variants) >= 1 and known and different, "d3g, d3g_no_cycle or both")
     check("seed", 0 <= args.seed < 2**32, "from 0 to 2**32 - 1")
     for name in ("num_seeds", "num_threads", "total_timesteps", "eval_frequency", "checkpoint_frequency"):
         check(name, getattr(args, name) >= 1, "at least 1")
@@ -411,6 +417,7 @@ def check_args(args: Args) -> None:
     )
     for name in ("batch_size", "policy_frequency"):
         check(name, getattr(args, name) >= 1, "at least 1")
+    check("total_timesteps", args.total_timesteps <= 10**12, "at most 10**12")
     check("num_threads", args.num_threads <= 1024, "at most 1024")
     check("batch_size", args.batch_size <= 10**6, "at most 1,000,000")
     check("learning_starts", args.learning_starts >= 0, "at least 0")
@@ -559,12 +566,14 @@ class Run:
         self.args_file = args_file
         self.folder = folder
         self.info = info  # what args.json holds
-        self.run_dir = info["args"]["run_dir"]  # as given, which a resumed run's args.json may not have
+        self.run_dir = info["args"]["run_dir"]  # as this command gave it; a resumed run's args.json may have another
         self.is_new = False  # whether args.json is still to be written
         self.evaluations = []  # the rows of evaluations.csv
         self.writer = None
         self.logged = -1  # the last step that TensorBoard has
-        self.offset = 0  # what is added to a step for TensorBoard
+        self.offset = 0  # added to steps on TensorBoard's axis: d3g_from_obs.py's offline updates
+        self.bar = None  # the progress bar, which the training loop makes
+        self.started = 0.0  # when training would have started, had nothing interrupted it
 
     def check_resume(self, resume: bool) -> None:
         """Fail if the folder holds a run, unless it is to be resumed with the arguments of its args.json."""
@@ -618,7 +627,10 @@ class Run:
         return True
 
     def start(self, agent: nn.Module, replay: ReplayBuffer, rng: np.random.Generator, progress: dict) -> dict:
-        """Go on from the checkpoint, if there is one, or else from `progress`; return what it is now."""
+        """Restore the checkpoint, if there is one, and begin to write the folder's files.
+
+        Return the progress: the checkpoint's, or else the given one.
+        """
         self.agent = agent
         self.replay = replay
         self.rng = rng
@@ -640,7 +652,7 @@ class Run:
         return progress
 
     def say(self, text: str) -> None:
-        """Show the latest evaluation."""
+        """Show a text beside the progress bar, or print it as a line where there is no bar."""
         self.bar.set_postfix_str(text)
         if self.bar.disable:
             print(text, flush=True)
@@ -656,7 +668,7 @@ class Run:
         self.write_evaluations()
         self.log({"eval/return_mean": returns.mean()}, step)
         self.say(f"step {step}: return {returns.mean():.1f} +- {returns.std():.1f}, {seconds:.0f} s")
-        self.started = time.perf_counter() - seconds
+        self.started = time.perf_counter() - seconds  # the time that the evaluation took does not count
 
     def write_evaluations(self) -> None:
         """Write evaluations.csv anew, whole."""
@@ -684,7 +696,7 @@ class Run:
             fail(f"{self.folder} cannot be written: {error}; --resume goes on from the last checkpoint", status=1)
 
     def pause(self, due: bool, progress: dict) -> None:
-        """Where the run could be cut in two: write a checkpoint if one is due, and if a signal has come, exit."""
+        """Write a checkpoint, where a run can resume, if one is due or a signal has come; after a signal, exit."""
         stop = len(received_signals) > 0
         if due or stop:
             self.save_checkpoint(progress)
@@ -720,8 +732,9 @@ class Run:
                 contents = torch.load(file, map_location="cpu", weights_only=True)
             if contents["info"] != self.info:
                 raise ValueError("its arguments or versions are not those of args.json")
-            types = {"seconds": float, "evaluations": list, "logged": int, "updates": int, "added": int}
-            for name, kind in {**types, "optimizers": dict}.items():
+            kinds = {"seconds": float, "evaluations": list, "logged": int}
+            kinds |= {"updates": int, "added": int, "optimizers": dict}
+            for name, kind in kinds.items():
                 if type(contents[name]) is not kind:
                     raise TypeError(f"its {name} must be of type {kind.__name__}, is {contents[name]!r}")
             if not all(isinstance(row, str) for row in contents["evaluations"]):
@@ -758,7 +771,6 @@ class Run:
     def finish(self, dimensions: dict) -> None:
         """Write model.pt, the final networks with what is needed to make them again; the run is complete then."""
         self.bar.close()
-        self.write_evaluations()
         networks = {name: network.state_dict() for name, network in self.agent.named_children()}
         buffers = dict(self.agent.named_buffers(recurse=False))  # what belongs to no network, as the sigma of D3G+
         save({**networks, **buffers, "args": self.info["args"], **dimensions}, self.folder / "model.pt")

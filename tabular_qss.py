@@ -84,7 +84,9 @@ class Args:
 
 UP, DOWN, LEFT, RIGHT = range(4)
 SIZE = 11  # rows and columns of the grid
-GOAL = SIZE * SIZE - 1  # state 11 row + column; the terminal states are the goal and, behind it, the cells of row 11
+# The cell in a row and a column is state 11 row + column. States from the goal on are terminal: in the windy variant
+# those after it are the cells below the grid
+GOAL = SIZE * SIZE - 1
 NUM_STATES = SIZE * SIZE + SIZE
 TIME_LIMIT = 500  # steps after which an episode is cut, which is not a termination
 
@@ -217,7 +219,7 @@ def learn_qsa(
     gamma,
     start_e,
     end_e,
-    e_steps,
+    exploration_steps,
     rng,
     eval_rng,
 ):
@@ -237,7 +239,7 @@ def learn_qsa(
         s = start
         greedy = np.argmax(Q[s])
         for _ in range(TIME_LIMIT):
-            epsilon = max(end_e, start_e + (end_e - start_e) * t / e_steps)
+            epsilon = max(end_e, start_e + (end_e - start_e) * t / exploration_steps)
             if rng.random() < epsilon:
                 a = randint(len(moves), rng)
             else:
@@ -245,10 +247,10 @@ def learn_qsa(
             s_next, r, terminated = step(s, moves[a], slip, windy, rng)
 
             # Q(s, a) <- Q(s, a) + alpha [r + gamma max_a' Q(s', a') - Q(s, a)]
-            greedy = np.argmax(Q[s_next])
+            greedy = np.argmax(Q[s_next])  # for the target, and for the next step
             y = r if terminated else r + gamma * Q[s_next, greedy]
             Q[s, a] += alpha * (y - Q[s, a])
-            if s_next == s:  # this update may have changed what is greedy
+            if s_next == s:  # this update has changed Q(s', .), so that another action may be greedy now
                 greedy = np.argmax(Q[s])
 
             s = s_next
@@ -274,7 +276,7 @@ def learn_qss(
     gamma,
     start_e,
     end_e,
-    e_steps,
+    exploration_steps,
     rng,
     eval_rng,
 ):
@@ -293,7 +295,7 @@ def learn_qss(
 
         s = start
         for _ in range(TIME_LIMIT):
-            epsilon = max(end_e, start_e + (end_e - start_e) * t / e_steps)
+            epsilon = max(end_e, start_e + (end_e - start_e) * t / exploration_steps)
             if rng.random() < epsilon:
                 a = randint(len(moves), rng)
             else:  # Eq. 4: pi(s) = I(s, tau(s))
@@ -330,8 +332,8 @@ def learn_table(
     Ties go to the lowest label in QSA, to the first of up, down, left, right in QSS.
     """
     start = SIZE * (SIZE - 1) if windy else 0
-    options = NUM_STATES if algorithm == "QSS" else num_actions
-    Q = np.full((NUM_STATES, options), args.initial_value)
+    columns = NUM_STATES if algorithm == "QSS" else num_actions
+    Q = np.full((NUM_STATES, columns), args.initial_value)
 
     def learn(moves: np.ndarray, episodes: int, eval_frequency: int) -> np.ndarray:
         task = (moves, start, slip, int(windy), episodes, eval_frequency, args.eval_episodes)
@@ -394,7 +396,7 @@ def interval(values: np.ndarray) -> str:
 
 
 def evaluated_episodes(args: Args) -> range:
-    """The episodes before whose training there is an evaluation; the last evaluation follows the last episode."""
+    """The numbers of training episodes after which there is an evaluation; in Figure 4d those with the new labels."""
     episodes = args.transfer_episodes if args.experiment == "figure4d" else args.episodes
     return range(0, episodes + 1, args.eval_frequency)
 
@@ -499,7 +501,8 @@ def train(args: Args) -> Path:
 # ------------------------- The experiment ends here. What follows keeps a run: checks, its folder, resuming, signals.
 
 RUN_FILES = ("args.json", "results.csv")
-made_folders: list[Path] = []  # by this process, to delete those that a run that fails before its start leaves empty
+# The folders that this process made: if a run fails before its start, those that are empty are deleted again
+made_folders: list[Path] = []
 MAY_DIFFER_ON_RESUME = ("run_dir", "resume")
 LARGEST_COUNT = 10**18  # what numba's 64-bit integers hold, with room
 
@@ -617,7 +620,7 @@ def frame_results(args: Args) -> tuple[str, list[str]]:
     return header, starts
 
 
-def write_results(args: Args, numbers: np.ndarray) -> str:
+def results_text(args: Args, numbers: np.ndarray) -> str:
     """The text of results.csv, with these numbers [rows, columns]."""
     header, starts = frame_results(args)
     lines = [header]
@@ -727,8 +730,6 @@ class Run:
                 for folder in (self.folder, *self.folder.parents):
                     if folder in made_folders and not any(folder.iterdir()):
                         folder.rmdir()
-        with suppress(OSError):  # what found no room on the disk is tried once more here
-            self.args_file.close()
 
     def is_complete(self) -> bool:
         """Whether the run has ended, with results that are whole; says so, or what is wrong with them."""
@@ -744,14 +745,14 @@ class Run:
         return True
 
     def start(self) -> None:
-        """Begin, at first or again; args.json then has the versions of this time, as nothing is kept of another one."""
+        """Begin, also where a run was broken off, of which nothing is kept: args.json has the versions of this one."""
         info = self.description | {"args": self.info["args"]}
         partial = self.folder / "partial.tmp"
         try:
             partial.touch()  # where it cannot be written, say so now and not after minutes
             partial.unlink()
             (self.folder / "results.csv").unlink(missing_ok=True)
-            self.is_new = True
+            self.is_new = True  # until it is written: if that fails, `close` deletes it
             (self.folder / "args.json").write_text(json.dumps(info, indent=2) + "\n")  # in place: it is locked
         except OSError as error:
             fail(f"{self.folder} cannot be written: {error}", status=1)
@@ -760,7 +761,7 @@ class Run:
 
     def finish(self, numbers: np.ndarray) -> None:
         """Write results.csv; the run is complete then."""
-        save(write_results(self.args, numbers), self.folder / "results.csv")
+        save(results_text(self.args, numbers), self.folder / "results.csv")
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ class Args:
     eval_episodes: int = 10  # noise-free episodes per evaluation, the same start states every time
 
     # Algorithm
-    algorithm: Literal["td3", "ddpg"] = "td3"  # td3, or ddpg: the defaults of the five arguments after this one
+    algorithm: Literal["td3", "ddpg"] = "td3"  # td3 or ddpg; it decides the defaults of the next five arguments
     learning_rate: float | None = None  # learning rate of every Adam optimiser; td3: 3e-4, ddpg: 1e-3
     hidden_sizes: tuple[int, ...] | None = None  # widths of all hidden layers; td3: 256 256, ddpg: 400 300
     num_critics: int | None = None  # number of critics; the target takes the least of them; td3: 2, ddpg: 1
@@ -163,7 +163,7 @@ class TD3(nn.Module):
     critic   Q_theta_i   s, a -> [batch, 1], each
     actor    pi_psi      s [batch, obs_dim] -> action [batch, action_dim]
 
-    `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are those of `Args`, with its help.
+    `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are explained in `Args`.
     """
 
     def __init__(
@@ -317,6 +317,7 @@ def train(args: Args) -> Path:
         done = True
 
         while True:
+            # An evaluation is due, unless the run resumed at this very step, when it has it already
             if step == len(run.evaluations) * args.eval_frequency:
                 check_finite(agent.state_dict(), step)
                 seconds = run.seconds()
@@ -372,7 +373,8 @@ def train(args: Args) -> Path:
 RUN_FILES = ("args.json", "evaluations.csv", "checkpoint.pt", "model.pt")
 MAY_DIFFER_ON_RESUME = ("run_dir", "resume", "checkpoint_frequency", "cuda")
 received_signals: list[int] = []  # SIGTERM or Ctrl-C, acted on at the next pause
-made_folders: list[Path] = []  # by this process, to delete those that a run that fails before its start leaves empty
+# The folders that this process made: if a run fails before its start, those that are empty are deleted again
+made_folders: list[Path] = []
 
 
 def check_args(args: Args) -> None:
@@ -387,6 +389,7 @@ def check_args(args: Args) -> None:
         check(name, getattr(args, name) >= 1, "at least 1")
     for name in ("buffer_size", "batch_size", "policy_frequency", "num_critics"):
         check(name, getattr(args, name) >= 1, "at least 1")
+    check("buffer_size", args.buffer_size <= 10**12, "at most 10**12")
     check("num_threads", args.num_threads <= 1024, "at most 1024")
     for name in ("eval_episodes", "batch_size"):
         check(name, getattr(args, name) <= 10**6, "at most 1,000,000")
@@ -563,12 +566,14 @@ class Run:
         self.args_file = args_file
         self.folder = folder
         self.info = info  # what args.json holds
-        self.run_dir = info["args"]["run_dir"]  # as given, which a resumed run's args.json may not have
+        self.run_dir = info["args"]["run_dir"]  # as this command gave it; a resumed run's args.json may have another
         self.is_new = False  # whether args.json is still to be written
         self.evaluations = []  # the rows of evaluations.csv
         self.writer = None
         self.logged = -1  # the last step that TensorBoard has
-        self.offset = 0  # what is added to a step for TensorBoard
+        self.offset = 0  # added to steps on TensorBoard's axis: d3g_from_obs.py's offline updates
+        self.bar = None  # the progress bar, which the training loop makes
+        self.started = 0.0  # when training would have started, had nothing interrupted it
 
     def check_resume(self, resume: bool) -> None:
         """Fail if the folder holds a run, unless it is to be resumed with the arguments of its args.json."""
@@ -622,7 +627,10 @@ class Run:
         return True
 
     def start(self, agent: nn.Module, replay: ReplayBuffer, rng: np.random.Generator, progress: dict) -> dict:
-        """Go on from the checkpoint, if there is one, or else from `progress`; return what it is now."""
+        """Restore the checkpoint, if there is one, and begin to write the folder's files.
+
+        Return the progress: the checkpoint's, or else the given one.
+        """
         self.agent = agent
         self.replay = replay
         self.rng = rng
@@ -644,7 +652,7 @@ class Run:
         return progress
 
     def say(self, text: str) -> None:
-        """Show the latest evaluation."""
+        """Show a text beside the progress bar, or print it as a line where there is no bar."""
         self.bar.set_postfix_str(text)
         if self.bar.disable:
             print(text, flush=True)
@@ -660,7 +668,7 @@ class Run:
         self.write_evaluations()
         self.log({"eval/return_mean": returns.mean()}, step)
         self.say(f"step {step}: return {returns.mean():.1f} +- {returns.std():.1f}, {seconds:.0f} s")
-        self.started = time.perf_counter() - seconds
+        self.started = time.perf_counter() - seconds  # the time that the evaluation took does not count
 
     def write_evaluations(self) -> None:
         """Write evaluations.csv anew, whole."""
@@ -688,7 +696,7 @@ class Run:
             fail(f"{self.folder} cannot be written: {error}; --resume goes on from the last checkpoint", status=1)
 
     def pause(self, due: bool, progress: dict) -> None:
-        """Where the run could be cut in two: write a checkpoint if one is due, and if a signal has come, exit."""
+        """Write a checkpoint, where a run can resume, if one is due or a signal has come; after a signal, exit."""
         stop = len(received_signals) > 0
         if due or stop:
             self.save_checkpoint(progress)
@@ -724,8 +732,9 @@ class Run:
                 contents = torch.load(file, map_location="cpu", weights_only=True)
             if contents["info"] != self.info:
                 raise ValueError("its arguments or versions are not those of args.json")
-            types = {"seconds": float, "evaluations": list, "logged": int, "updates": int, "added": int}
-            for name, kind in {**types, "optimizers": dict}.items():
+            kinds = {"seconds": float, "evaluations": list, "logged": int}
+            kinds |= {"updates": int, "added": int, "optimizers": dict}
+            for name, kind in kinds.items():
                 if type(contents[name]) is not kind:
                     raise TypeError(f"its {name} must be of type {kind.__name__}, is {contents[name]!r}")
             if not all(isinstance(row, str) for row in contents["evaluations"]):
@@ -762,7 +771,6 @@ class Run:
     def finish(self, dimensions: dict) -> None:
         """Write model.pt, the final networks with what is needed to make them again; the run is complete then."""
         self.bar.close()
-        self.write_evaluations()
         networks = {name: network.state_dict() for name, network in self.agent.named_children()}
         buffers = dict(self.agent.named_buffers(recurse=False))  # what belongs to no network, as the sigma of D3G+
         save({**networks, **buffers, "args": self.info["args"], **dimensions}, self.folder / "model.pt")

@@ -492,6 +492,11 @@ def test_collecting_where_a_file_has_no_json_that_describes_it(text, collected, 
     [
         ({"collect": "a.npz", "dataset": "b.npz"}, "--collect a.npz: must be used without --dataset"),
         ({"demonstrator": "model.pt"}, "--demonstrator model.pt: must be used with --collect"),
+        (
+            {"demonstrator": "model.pt", "collect": "a.npz"},
+            "--demonstrator model.pt: must be used with --randomness below 1",
+        ),
+        ({"randomness": 0.5, "collect": "a.npz"}, "--demonstrator None: must be given for --randomness below 1"),
         ({"randomness": 0.5}, "--randomness 0.5: must be used with --collect"),
         ({"randomness": 0.5, "dataset": "b.npz"}, "--randomness 0.5: must be used with --collect"),
         ({"dataset": "b.npz", "dataset_size": 100}, "--dataset-size 100: must be used without --dataset"),
@@ -510,7 +515,7 @@ def test_arguments_of_a_collection(args, says, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     "what",
-    ["none", "missing", "pickle", "of another task", "of another size", "a D3G model", "NaN weights", "NaN bounds"],
+    ["missing", "pickle", "of another task", "of another size", "a D3G model", "NaN weights", "NaN bounds"],
 )
 def test_bad_demonstrators(what, demonstrator, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -529,10 +534,10 @@ def test_bad_demonstrators(what, demonstrator, tmp_path, monkeypatch, capsys):
     elif what.startswith("NaN"):
         model["actor"]["layers.1.bias" if what == "NaN weights" else "action_scale"][1] = NAN
         torch.save(model, file)
-    given = None if what == "none" else str(file)
     before = contents(tmp_path)
-    error = refused(capsys, env_id=env_id, demonstrator=given, randomness=0.5, collect="data/data.npz", dataset_size=9)
-    assert error.startswith(f"error: --demonstrator {given}: must be model.pt of a TD3 run on {env_id}: ")
+    how = {"demonstrator": str(file), "randomness": 0.5, "collect": "data/data.npz", "dataset_size": 9}
+    error = refused(capsys, env_id=env_id, **how)
+    assert error.startswith(f"error: --demonstrator {file}: must be model.pt of a TD3 run on {env_id}: ")
     assert contents(tmp_path) == before
 
 

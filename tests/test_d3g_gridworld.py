@@ -357,6 +357,7 @@ AT_LEAST_1 = ["num_seeds", "num_threads", "total_timesteps", "eval_frequency", "
     ("name", "value", "allowed"),
     [("variants", value, "d3g, d3g_no_cycle or both") for value in ((), ("d3g", "d3g"), ("td3",))]
     + [(name, 0, "at least 1") for name in [*AT_LEAST_1, "batch_size", "policy_frequency"]]
+    + [("total_timesteps", 10**19, "at most 10**12")]
     + [("seed", -1, "from 0 to 2**32 - 1"), ("hidden_sizes", (0,), "one width or more, each from 1 to 10,000")]
     + [("hidden_sizes", (10**9, 10**9), "one width or more, each from 1 to 10,000")]
     + [(name, value, "positive and finite") for name in ("learning_rate", "coordinate_scale") for value in (0.0, NAN)]

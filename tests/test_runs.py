@@ -908,7 +908,7 @@ AT_LEAST_1 += ["buffer_size", "batch_size", "policy_frequency"]
     ("name", "value", "allowed"),
     [(name, 0, "at least 1") for name in AT_LEAST_1]
     + [("seed", -1, "from 0 to 2**32 - 1"), ("seed", 2**32, "from 0 to 2**32 - 1")]
-    + [("learning_starts", -1, "at least 0")]
+    + [("learning_starts", -1, "at least 0"), ("buffer_size", 10**19, "at most 10**12")]
     + [("hidden_sizes", value, "one width or more, each from 1 to 10,000") for value in ((), (256, 0), (10**9, 10**9))]
     + [("learning_rate", value, "positive and finite") for value in (0.0, -1e-3, NAN, INF)]
     + [(name, value, "at least 0 and finite") for name in ("exploration_noise", "beta") for value in (-0.1, NAN, INF)]
@@ -924,7 +924,7 @@ def test_values_out_of_range(name, value, allowed, capsys, tmp_path, monkeypatch
 
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
-    [("num_critics", 0, "at least 1"), ("policy_frequency", 0, "at least 1")]
+    [("num_critics", 0, "at least 1"), ("policy_frequency", 0, "at least 1"), ("buffer_size", 10**19, "at most 10**12")]
     + [("learning_rate", 0.0, "positive and finite")]
     + [(name, value, "at least 0 and finite") for name in ("policy_noise", "noise_clip") for value in (-0.1, NAN, INF)]
     + [("hidden_sizes", value, "one width or more, each from 1 to 10,000") for value in ((), (10_001,))]

@@ -53,7 +53,14 @@ def rngs(seed=1):
 def settings(moves, rng, eval_rng, **changed):
     """The arguments of learn_qsa and learn_qss after the tables, by name so that a test can change one."""
     values = {"moves": np.array(moves), "start": 0, "slip": 0.0, "windy": 0, "episodes": 1, "eval_frequency": 1000}
-    values |= {"eval_episodes": 1, "alpha": 0.01, "gamma": 0.99, "start_e": 1.0, "end_e": 0.1, "e_steps": 100_000}
+    values |= {
+        "eval_episodes": 1,
+        "alpha": 0.01,
+        "gamma": 0.99,
+        "start_e": 1.0,
+        "end_e": 0.1,
+        "exploration_steps": 100_000,
+    }
     assert changed.keys() <= values.keys()
     return (*(values | changed).values(), rng, eval_rng)
 
@@ -225,7 +232,9 @@ def test_tables_equal_an_independent_implementation(algorithm, num_actions, perm
     for _ in range(episodes):
         reference.episode()
     start = 110 if windy else 0
-    how = settings(moves, rng, eval_rng, slip=slip, windy=int(windy), start=start, episodes=episodes, e_steps=1000)
+    how = settings(
+        moves, rng, eval_rng, slip=slip, windy=int(windy), start=start, episodes=episodes, exploration_steps=1000
+    )
     actions, counts = tabular_qss.known_actions(num_actions, windy, learned)
     if algorithm == "QSA":
         Q = np.full((NUM_STATES, num_actions), 0.001)
@@ -350,7 +359,7 @@ def test_transfer_keeps_the_table_alone(algorithm):
     Q = np.full((NUM_STATES, 4 if algorithm == "QSA" else NUM_STATES), 0.001)
 
     def learn(moves, **how):
-        how = settings(moves, *generators, e_steps=2000, **how)
+        how = settings(moves, *generators, exploration_steps=2000, **how)
         if algorithm == "QSA":
             return tabular_qss.learn_qsa(Q, *how)
         return tabular_qss.learn_qss(Q, *tabular_qss.known_actions(4, False, True), True, *how)
@@ -594,7 +603,7 @@ def test_summary_says_when_a_curve_comes_near_the_optimum(capsys):
     returns = np.array([[-500.0, -20, -18, -18], [-500, -18.5, -19, -18]])
     args = Args(experiment="figure4b", num_seeds=2, episodes=3000)
     numbers = tabular_qss.compare_returns(args, np.stack([returns, returns - 2, returns]))
-    text = tabular_qss.write_results(args, numbers)
+    text = tabular_qss.results_text(args, numbers)
     assert capsys.readouterr().out.splitlines()[:2] == [
         "QSS, 4: final return -18 [-18, -18], within one step of the optimum -18.00 first at episode 2000",
         "QSS, 40: final return -20 [-20, -20], within one step of the optimum -18.00 never",
@@ -713,7 +722,7 @@ def test_results_are_looked_at_by_their_own_experiment(experiment):
     options = {"num_seeds": 2, "episodes": 100, "transfer_episodes": 20}
     args = Args(experiment=experiment, **options)
     header, starts = tabular_qss.frame_results(args)
-    text = tabular_qss.write_results(args, np.full((len(starts), header.count(",") - starts[0].count(",")), 0.5))
+    text = tabular_qss.results_text(args, np.full((len(starts), header.count(",") - starts[0].count(",")), 0.5))
     tabular_qss.check_results(args, text)
     for other in (Args(experiment=experiment, **options | {"num_seeds": 3}), Args(experiment="figure4a", **options)):
         with pytest.raises(ValueError, match="^it(s first line)? must"):
