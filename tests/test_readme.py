@@ -581,16 +581,32 @@ def test_what_is_said_of_plans_is_in_the_file():
         f"there, and acting towards it the pole falls after {min(early):.0f} to {max(early):.0f} steps at every "
         "measurement up to 80,000 updates."
     )
-    alone = {p: len(stood(p, "", 1)) for p in RANDOMNESS}
-    halfway = {p: len(stood(p, HALFWAY, 1)) for p in RANDOMNESS}
-    assert alone == {0: 0, 0.25: 2, 0.5: 0, 0.75: 0, 1: 0}
-    assert halfway == {0: 0, 0.25: 4, 0.5: 3, 0.75: 0, 1: 0}
-    assert all(now[p, options, 1][100_000] < 1000 for p in RANDOMNESS for options in ("", HALFWAY))
+    rows = re.findall(r"^\| p = (\S+) \| (\d) \| (\d+ of \d+ .*) \|$", RESULTS, re.M)
+    assert [float(p) for p, *_ in rows] == sorted(RANDOMNESS, reverse=True)
+    for p, seeds, cells in rows:
+        counts = []
+        for options in ("", HALFWAY):
+            measured = [curve for run, curve in now.items() if run[:2] == (float(p), options)]
+            assert len(measured) == int(seeds)
+            standing = [[value == 1000 for _, value in sorted(curve.items())] for curve in measured]
+            counts.append(f"{sum(map(sum, standing))} of {sum(map(len, standing))}")
+            counts.append(str(sum(map(any, standing))))
+            counts.append(str(sum(values[-1] for values in standing)))
+        assert cells == " | ".join(counts)
+    next_ones = [now[0.5, "", seed][update + 10_000] for seed in range(1, 6) for update in stood(0.5, "", seed)]
+    assert len(next_ones) == 3
+    assert max(next_ones) < 1000
+    assert stood(0.25, "", 1) == [20_000, 30_000]
+    assert in_text("after each of its three measurements at p = 0.5 in which the pole stands, and after the second of")
+    measured = [curve for run, curve in now.items() if run[1] == ""]
+    standing = sum(value == 1000 for curve in measured for value in curve.values())
+    assert all(curve[100_000] < 1000 for curve in measured)
+    every = sum(map(len, measured))
     assert in_text(
-        "The paper's D3G, seed 1: 2 of its 50 measurements are 1000, both at p = 0.25. With `--aim-halfway` alone it "
-        "is 7, four at 0.25 and three at 0.5; none of these runs ends at 1000."
+        f"The paper's D3G stands, in {len(measured)} runs, at {standing} of {every} measurements, and at none after "
+        "the last update.",
+        README,
     )
-    assert in_text("The paper's D3G, one seed, stands at 2 of its 50 measurements.", README)
     assert now[0.75, "", 1][100_000] == 3
     assert in_text("the exact one, towards its last proposals, lets the pole fall after 3 steps.")
 
