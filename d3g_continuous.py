@@ -787,6 +787,7 @@ class Run:
     def finish(self, dimensions: dict) -> None:
         """Write model.pt, the final networks with what is needed to make them again; the run is complete then."""
         self.bar.close()
+        self.write_evaluations()  # once more, in case someone has deleted the file meanwhile
         networks = {name: network.state_dict() for name, network in self.agent.named_children()}
         buffers = dict(self.agent.named_buffers(recurse=False))  # what belongs to no network, as the sigma of D3G+
         save({**networks, **buffers, "args": self.info["args"], **dimensions}, self.folder / "model.pt")
