@@ -253,7 +253,7 @@ def train(args: Args) -> Path:
         run.bar = tqdm(total=total_steps, initial=step, file=sys.stdout, disable=not sys.stdout.isatty())
 
         while step < total_steps:
-            # The round's evaluation is due, unless the run resumed at this very step, when it has it already
+            # The round's evaluation is due, unless the run resumed at this very step and has it already
             if step == len(run.evaluations) * args.steps_per_round:
                 check_finite(agent.state_dict(), step)
                 seconds = run.seconds()
@@ -620,7 +620,7 @@ class Run:
             fail(f"{self.folder} cannot be written: {error}; --resume goes on from the last checkpoint", status=1)
 
     def pause(self, due: bool, progress: dict) -> None:
-        """Write a checkpoint, where a run can resume, if one is due or a signal has come; after a signal, exit."""
+        """Write a checkpoint if one is due or a signal has come; exit after a signal. Called where a run can resume."""
         stop = len(received_signals) > 0
         if due or stop:
             self.save_checkpoint(progress)

@@ -74,7 +74,7 @@ class Args:
     gamma: float = 0.99  # discount factor
     tau: float = 0.005  # step of the target networks towards the online ones (the paper's eta)
     learning_starts: int = 10_000  # uniformly random steps at the start, without updates
-    policy_frequency: int = 2  # the proposal and the targets learn at every d-th update (the paper's d)
+    policy_frequency: int = 2  # the paper's d: the proposal and the target networks change at every d-th update
     exploration_noise: float = 0.1  # standard deviation of the exploration noise, in units of the action scale
     beta: float = 1.0  # weight of the distance between a proposal and its cycle (Eq. 12)
     cycle: bool = True  # pass proposals through the inverse and forward dynamics (D3G); without: D3G-
@@ -340,7 +340,7 @@ def train(args: Args) -> Path:
         done = True
 
         while True:
-            # An evaluation is due, unless the run resumed at this very step, when it has it already
+            # An evaluation is due, unless the run resumed at this very step and has it already
             if step == len(run.evaluations) * args.eval_frequency:
                 check_finite(agent.state_dict(), step)
                 seconds = run.seconds()
@@ -712,7 +712,7 @@ class Run:
             fail(f"{self.folder} cannot be written: {error}; --resume goes on from the last checkpoint", status=1)
 
     def pause(self, due: bool, progress: dict) -> None:
-        """Write a checkpoint, where a run can resume, if one is due or a signal has come; after a signal, exit."""
+        """Write a checkpoint if one is due or a signal has come; exit after a signal. Called where a run can resume."""
         stop = len(received_signals) > 0
         if due or stop:
             self.save_checkpoint(progress)

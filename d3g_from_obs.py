@@ -91,7 +91,7 @@ class Args:
     batch_size: int = 256  # transitions per update
     gamma: float = 0.99  # discount factor
     tau: float = 0.005  # step of the target networks towards the online ones (the paper's eta)
-    policy_frequency: int = 2  # the proposal and the targets learn at every d-th update (the paper's d)
+    policy_frequency: int = 2  # the paper's d: the proposal and the target networks change at every d-th update
     exploration_noise: float = 0.1  # standard deviation of the exploration noise, in units of the action scale
     beta: float = 1.0  # weight of the distance between a proposal and its cycle (Eq. 12)
     standardize: bool = False  # D3G+ (ours): give the networks s' - s, divided by its standard deviation, and not s'
@@ -957,7 +957,7 @@ class Run:
             fail(f"{self.folder} cannot be written: {error}; --resume goes on from the last checkpoint", status=1)
 
     def pause(self, due: bool, progress: dict) -> None:
-        """Write a checkpoint, where a run can resume, if one is due or a signal has come; after a signal, exit."""
+        """Write a checkpoint if one is due or a signal has come; exit after a signal. Called where a run can resume."""
         stop = len(received_signals) > 0
         if due or stop:
             self.save_checkpoint(progress)

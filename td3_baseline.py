@@ -317,7 +317,7 @@ def train(args: Args) -> Path:
         done = True
 
         while True:
-            # An evaluation is due, unless the run resumed at this very step, when it has it already
+            # An evaluation is due, unless the run resumed at this very step and has it already
             if step == len(run.evaluations) * args.eval_frequency:
                 check_finite(agent.state_dict(), step)
                 seconds = run.seconds()
@@ -696,7 +696,7 @@ class Run:
             fail(f"{self.folder} cannot be written: {error}; --resume goes on from the last checkpoint", status=1)
 
     def pause(self, due: bool, progress: dict) -> None:
-        """Write a checkpoint, where a run can resume, if one is due or a signal has come; after a signal, exit."""
+        """Write a checkpoint if one is due or a signal has come; exit after a signal. Called where a run can resume."""
         stop = len(received_signals) > 0
         if due or stop:
             self.save_checkpoint(progress)

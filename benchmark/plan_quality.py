@@ -154,11 +154,12 @@ def main(args: Args) -> None:
         file.write(",".join(columns) + "\n")
         for update in tqdm(range(1, args.updates + 1), file=sys.stdout, disable=not sys.stdout.isatty()):
             agent.update(data.sample(256, rng, torch.device("cpu")))
-            if update % args.frequency:
+            if update % args.frequency != 0:
                 continue
-            for agent.aim_halfway in (False, True):
+            for halfway in (False, True):
+                agent.aim_halfway = halfway
                 returns = measure(agent, env, actions, sigma, seeds)
-                algorithm = algorithm_name(options | {"aim_halfway": agent.aim_halfway})
+                algorithm = algorithm_name(options | {"aim_halfway": halfway})
                 row = [args.env_id, randomness, algorithm, args.seed, update, np.mean(returns), *returns]
                 file.write(",".join(map(str, row)) + "\n")
                 if not sys.stdout.isatty():
