@@ -32,6 +32,7 @@ FRAMES = 8  # drawn of a plan and of an episode
 MOST_ANGLE = 0.2  # beyond which InvertedPendulum is over, and so is a plan
 LEAST_DISTANCE = 0.02  # of Reacher's fingertip from its target, at which a plan is over
 CAMERA_HEIGHT = 0.75  # above Reacher
+CAMERA_DISTANCE = 2.9  # from InvertedPendulum, so that the picture shows its whole rail
 
 
 @dataclass
@@ -107,17 +108,28 @@ def imagine(agent: d3g_from_obs.D3G, start: np.ndarray, correct=lambda s: s, sto
     return np.array(plan)
 
 
-def draw_strips(agent: d3g_from_obs.D3G, env_id: str, seed: int) -> tuple[plt.Figure, bytes]:
-    """Draw the strip of the plan, that of a real episode, and what both are about over time; return the figure, and
-    the plan as a GIF."""
+def make_viewed(env_id: str) -> gym.Env:
+    """Make InvertedPendulum or Reacher of 240 x 240 pixels, under a camera that shows what the episode is about."""
     if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
         os.environ.setdefault("MUJOCO_GL", "egl")
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # the paper's tasks are not the newest
         env = gym.make(env_id, render_mode="rgb_array", width=240, height=240)
+    camera = {"azimuth": 90.0}
+    if env_id.startswith("Reacher"):  # from above, and near
+        camera |= {"distance": CAMERA_HEIGHT, "elevation": -90.0, "lookat": np.zeros(3)}
+    else:  # from the height of the pole, for an upright one to be drawn upright wherever the cart is, and well lit
+        camera |= {"distance": CAMERA_DISTANCE, "elevation": 0.0, "lookat": np.array((0.0, 0.0, 0.25))}
+        env.unwrapped.model.vis.headlight.ambient[:] = 0.5
+        env.unwrapped.model.vis.headlight.diffuse[:] = 0.7
+    env.unwrapped.mujoco_renderer.default_cam_config = camera
+    return env
+
+
+def draw_strips(agent: d3g_from_obs.D3G, env_id: str, seed: int) -> tuple[plt.Figure, bytes]:
+    """Draw the strip of the plan, that of a real episode, and what both are about over time; return the figure, and
+    the plan as a GIF."""
+    env = make_viewed(env_id)
     reacher = env_id.startswith("Reacher")
-    if reacher:  # from above, and near
-        camera = {"distance": CAMERA_HEIGHT, "azimuth": 90.0, "elevation": -90.0, "lookat": np.zeros(3)}
-        env.unwrapped.mujoco_renderer.default_cam_config = camera
     start, _ = env.reset(seed=seed)
     target = env.unwrapped.data.qpos[2:].copy() if reacher else None
     frames = []

@@ -16,7 +16,6 @@ import tyro
 from drawing import (
     BLUE,
     DAMAGE,
-    GREEN,
     ORANGE,
     PINK,
     RED,
@@ -34,7 +33,9 @@ from drawing import (
 PROPOSAL = "D3G --standardize --scale-states --clamp-values"
 PLUS = f"{PROPOSAL} --aim-halfway"  # D3G+ in Table 1
 LABELS = {PLUS: "D3G\u207a", PROPOSAL: "D3G\u207a without --aim-halfway"}
-COLORS = {"D3G": BLUE, "D3G --aim-halfway": GREEN, PROPOSAL: "0.4", PLUS: RED}
+HALFWAY = "D3G --aim-halfway"
+COLORS = {"D3G": BLUE, HALFWAY: "#7CC0E8", PLUS: RED, PROPOSAL: "#F4A77B"}  # one above the other in this order
+DASHED = (HALFWAY, PROPOSAL)  # D3G and D3G+ when each acts as the other does
 OTHERS = (PINK, ORANGE)  # of what else there is, in alphabetical order
 IDENTITY = ("task", "randomness", "algorithm", "seed")
 COLUMNS = (*IDENTITY, "update", "return_mean")
@@ -78,7 +79,7 @@ def draw(runs: dict[tuple[str, ...], np.ndarray]) -> plt.Figure:
     others = sorted({algorithm for _, _, algorithm, _ in runs} - COLORS.keys())
     if len(others) > len(OTHERS):
         fail(f"FILES: must have at most {len(OTHERS)} further algorithms, have {', '.join(others)}")
-    colors = {**dict(zip(others, OTHERS, strict=False)), **COLORS}  # D3G+ last, on top
+    colors = {**dict(zip(others, OTHERS, strict=False)), **COLORS}
     figure, axes = plt.subplots(
         1, len(panels), figsize=size, squeeze=False, sharex=True, sharey=True, layout="constrained"
     )
@@ -96,7 +97,8 @@ def draw(runs: dict[tuple[str, ...], np.ndarray]) -> plt.Figure:
             if not updates:
                 fail(f"{algorithm} on {', '.join(panel)}: all seeds must have been measured at a common update")
             returns = [curve[np.isin(curve[:, 0], updates), 1] for curve in curves]
-            draw_curve(axis, np.array(updates), np.stack(returns), LABELS.get(algorithm, algorithm), color)
+            style = {"linestyle": "--"} if algorithm in DASHED else {}
+            draw_curve(axis, np.array(updates), np.stack(returns), LABELS.get(algorithm, algorithm), color, **style)
         seeds = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
         task = [] if one_task else [panel[0]]
         title = [*task, f"p = {panel[1].removesuffix('.0')}", f"{seeds} seed{'s' if seeds != '1' else ''}"]
@@ -105,7 +107,7 @@ def draw(runs: dict[tuple[str, ...], np.ndarray]) -> plt.Figure:
         thousands(axis.xaxis)
         axis.grid(alpha=0.3)
     axes[0, 0].set_ylabel("return, exact\ninverse dynamics")
-    draw_legend(figure, columnspacing=1.2, handlelength=1.4)
+    draw_legend(figure, columnspacing=1.2, handlelength=2)
     return figure
 
 
