@@ -122,15 +122,15 @@ def copy_weights(theirs, ours: nn.Module, networks: dict[str, str]) -> None:
 
 @torch.no_grad()
 def difference(theirs, ours: nn.Module, networks: dict[str, str]) -> float:
-    """The largest relative difference of any parameter."""
-    largest = 0.0
+    """The largest relative difference of any parameter, NaN where one is NaN."""
+    differences = []
     for their_name, our_name in networks.items():
         their_parameters = getattr(theirs, their_name).parameters()
         our_parameters = getattr(ours, our_name).parameters()
         for their_parameter, our_parameter in zip(their_parameters, our_parameters, strict=True):
             size = their_parameter.abs().max()
-            largest = max(largest, float((their_parameter - our_parameter).abs().max() / size))
-    return largest
+            differences.append(float((their_parameter - our_parameter).abs().max() / size))
+    return float(np.max(differences))  # unlike Python's max, NumPy's is NaN where one is
 
 
 def d3g(authors: dict[str, ModuleType], updates: int, rng: np.random.Generator) -> dict[str, float]:

@@ -5,12 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmark"))
 import lockstep  # noqa: E402
+
+import bco_baseline  # noqa: E402
 
 STANDIN = (ROOT / "tests/authors_standin.py").read_text()
 NAMES = (
@@ -79,6 +82,21 @@ def test_a_class_that_differs_is_found(old, new, different, tmp_path, capsys, mo
     assert all(values[name] < 1e-13 for k, name in enumerate(NAMES) if k not in different)
     assert status == 1
     assert re.fullmatch(r"error: the largest relative difference, \S+, is above 1e-12\n", error)
+
+
+def test_a_parameter_that_is_not_a_number_is_found(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(lockstep, "BATCH", 32)
+    update = bco_baseline.BCO.update_policy
+
+    def spoilt(agent, batch):
+        update(agent, batch)
+        for parameter in agent.policy.parameters():
+            parameter.data.fill_(np.nan)
+
+    monkeypatch.setattr(bco_baseline.BCO, "update_policy", spoilt)
+    status, values, error = compare(write_standin(tmp_path), capsys, updates=1)
+    assert np.isnan(values[NAMES[5]])
+    assert (status, error) == (1, "error: the largest relative difference, inf, is above 1e-12\n")
 
 
 def test_refuses_what_is_not_the_repository(tmp_path, capsys):
