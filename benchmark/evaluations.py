@@ -1,7 +1,7 @@
 """The runs behind Figure 7 and Table 1, from their folders or from the files that an earlier call wrote.
 
-`X_evaluations.csv` has every evaluation of every run, and `X_runs.json` beside it an object per run: what it is (task,
-algorithm, seed), in `evaluations` how many it has, and in `info` the contents of its args.json.
+`X_evaluations.csv` has every evaluation of every complete run, and `X_runs.json` beside it an object per run: what it
+is (task, algorithm, seed), in `evaluations` how many it has, and in `info` the contents of its args.json.
 """
 
 import json
@@ -187,7 +187,7 @@ def check_equal(runs: list[Run], free: tuple[str, ...] = ()) -> None:
     """Fail unless the arguments of all runs are equal, but for `free` ones and where or how it ran.
 
     An argument that some do not have, being of another commit, is no difference."""
-    free += ("seed", "exp_name", "run_dir", "resume", "checkpoint_frequency", "cuda", "capture_video", "num_threads")
+    free += ("seed", "exp_name", "run_dir", "resume", "checkpoint_frequency", "cuda", "num_threads")
     first = {}  # that has the argument
     for run in runs:
         for name, value in run.args.items():

@@ -4,12 +4,12 @@
 
 Reads args.json and evaluations.csv of each run's folder. A curve is the mean over the runs (seeds) of one algorithm on
 one task, cut to the steps that all of them have reached. Up to five runs are drawn as thin lines under it; of more, a
-band is the 95% bootstrap interval of their mean. Reacher's axis is cut at -15. The picture is written as PNG and SVG,
-and beside it go four files: `figure7.md` and `figure7.csv`, per task and algorithm the final evaluation, the best one
-and the area under the curve, of its complete runs and up to the last step that all of these have (the first also with a
-score over all tasks);
-`figure7_evaluations.csv`, every evaluation of every run; and `figure7_runs.json`, the args.json of every run. From the
-last two `--evaluations figure7_evaluations.csv` takes the runs again where their folders are not at hand.
+band is the 95% bootstrap interval of their mean. Reacher's axis is cut at -15, Ant's at -600. The picture is written as
+PNG and SVG, and beside it go four files, of the complete runs: `figure7.md` and `figure7.csv`, per task and algorithm
+the final evaluation, the best one and the area under the curve, up to the last step that all of these have (the first
+also with a score over all tasks); `figure7_evaluations.csv`, every evaluation; and `figure7_runs.json`, the args.json
+of every run. From the last two `--evaluations figure7_evaluations.csv` takes the runs again where their folders are not
+at hand.
 """
 
 import math
@@ -54,7 +54,8 @@ from random_policy import read_random_returns
 # In the order of legends and tables
 COLORS = {"TD3": GREEN, "DDPG": PINK, "D3G": BLUE, "D3G\u207b": ORANGE, "D3G\u207a": RED}
 FROM_BELOW = ("D3G\u207b", "DDPG", "TD3", "D3G\u207a", "D3G")  # in which they are drawn, the last one on top
-LOWEST = {"Reacher": -15.0}  # where the returns of random policies and of runs that diverge would eat the axis
+# Where an axis is cut, since the returns of random policies and of runs that diverge would take most of it
+LOWEST = {"Reacher": -15.0, "Ant": -600.0}
 MEASURES = ("final", "best", "area")
 HEADER = "task,algorithm,seed,step,return_mean"
 
@@ -164,21 +165,35 @@ def scale(tasks: dict[str, dict[str, list[Run]]], random: dict[str, float]) -> d
             if not complete:
                 continue
             n = min(len(run.curve) for run in complete)
-            if n > min(len(run.curve) for run in td3):
-                print(f"scores: {algorithm} on {task} left out, TD3 has not been run as long")
-                continue
             final = np.array([run.curve[n - 1, 1] for run in complete])
-            one = np.mean([run.curve[n - 1, 1] for run in td3])
+            step = complete[0].curve[n - 1, 0]
+            of_td3 = np.concatenate([run.curve[run.curve[:, 0] == step, 1] for run in td3])
+            if len(of_td3) < len(td3):
+                print(f"scores: {algorithm} on {task} left out, TD3 has no evaluation at step {step:.0f}")
+                continue
+            one = of_td3.mean()
+            if one <= random[task]:
+                print(f"scores: {algorithm} on {task} left out, TD3 is not above random actions at step {step:.0f}")
+                continue
             scores[algorithm][task] = (final - random[task]) / (one - random[task])
     return {algorithm: of for algorithm, of in scores.items() if of}
 
 
+def interquartile_mean_over_tasks(scores: list[np.ndarray]) -> float:
+    """The interquartile mean over the scores of all tasks, [runs] of each.
+
+    Every task counts as much as any other: where one has more runs, the scores of the others are repeated. With as many
+    runs of each task this is the IQM of rliable (Agarwal et al., NeurIPS 2021)."""
+    most = math.lcm(*(len(of) for of in scores))
+    return interquartile_mean(np.concatenate([np.repeat(of, most // len(of)) for of in scores]))
+
+
 def stratified_interval(scores: list[np.ndarray], resamples: int = 10_000) -> np.ndarray:
-    """The 95% bootstrap interval [2] of the interquartile mean over all scores, the runs [runs] of each task resampled
-    among themselves: the percentile method of rliable (Agarwal et al., NeurIPS 2021)."""
+    """The 95% bootstrap interval [2] of the interquartile mean over tasks, the runs [runs] of each task resampled among
+    themselves: the percentile method of rliable."""
     rng = np.random.default_rng(0)
     drawn = [of[rng.integers(len(of), size=(resamples, len(of)))] for of in scores]
-    means = [interquartile_mean(row) for row in np.concatenate(drawn, axis=1)]
+    means = [interquartile_mean_over_tasks(resample) for resample in zip(*drawn, strict=True)]
     return np.percentile(means, [2.5, 97.5])
 
 
@@ -190,9 +205,8 @@ def score_table(scores: dict[str, dict[str, np.ndarray]]) -> list[list[str]]:
         interval = f"[{low:.2f}, {high:.2f}]"
         if min(map(len, of.values())) <= 3:
             interval += " (a range)"
-        everything = np.concatenate(list(of.values()))
-        iqm = f"{interquartile_mean(everything):.2f}"
-        rows.append([algorithm, ", ".join(of), str(len(everything)), iqm, interval])
+        iqm = f"{interquartile_mean_over_tasks(list(of.values())):.2f}"
+        rows.append([algorithm, ", ".join(of), str(sum(map(len, of.values()))), iqm, interval])
     return rows
 
 
@@ -258,13 +272,11 @@ def main(args: Args) -> None:
     numbers, words = tabulate(tasks)
     folder = args.run_dirs[0] if args.run_dirs else args.evaluations.parent
     output = args.output or folder / "figure7.png"
-    files = {
-        **pictures(draw(tasks), output),
-        output.with_name(f"{output.stem}_evaluations.csv"): evaluations_text(runs, HEADER),
-        output.with_name(f"{output.stem}_runs.json"): runs_text(runs),
-    }
+    files = pictures(draw(tasks), output)
     complete = [run for run in runs if run.complete]
     if complete:
+        files[output.with_name(f"{output.stem}_evaluations.csv")] = evaluations_text(complete, HEADER)
+        files[output.with_name(f"{output.stem}_runs.json")] = runs_text(complete)
         caption = (
             "Evaluations of complete runs up to the given step: the last, the highest, and the area under the curve "
             "divided by the steps. Mean over seeds with its 95% bootstrap interval, and interquartile mean (IQM), "
@@ -276,9 +288,10 @@ def main(args: Args) -> None:
             caption = (
                 "Over tasks: the interquartile mean (IQM) of the last evaluations, each scaled so that the random "
                 "policy is 0 and the mean of TD3 at the same step 1, with its stratified bootstrap interval over runs; "
-                "where a task has three seeds or fewer, that is no more than a range. The rows are over different "
-                "tasks and steps and do not rank the algorithms; the IQM leaves out the lowest and the highest quarter "
-                "of the runs, so that a task on which an algorithm fails may not show in it."
+                "where a task has three seeds or fewer, that is no more than a range. Every task counts as much as any "
+                "other, however many runs it has. The rows are over different tasks and steps and do not rank the "
+                "algorithms; the IQM leaves out the lowest and the highest quarter, so that a task on which an "
+                "algorithm fails may not show in it."
             )
             files[output.with_suffix(".md")] += "\n" + table_text(caption, score_table(scores))
         files[output.with_suffix(".csv")] = csv_text(numbers)

@@ -5,7 +5,6 @@
 A row of the CSV file has the mean and the population standard deviation of a task's undiscounted returns.
 """
 
-import csv
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import tyro
-from drawing import csv_text, fail, write_files
+from drawing import DAMAGE, csv_text, fail, read_table, write_files
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from d3g_continuous import make_env  # noqa: E402
@@ -28,6 +27,7 @@ TASKS = (
     "InvertedDoublePendulum-v4",
     "Reacher-v4",
 )
+COLUMNS = ("task", "episodes", "return_mean", "return_std")
 
 
 @dataclass
@@ -61,21 +61,21 @@ def measure(env: gym.Env, episodes: int) -> np.ndarray:
 def read_random_returns(file: Path) -> dict[str, float]:
     """Return the mean return of the random policy by task, from a file that this script wrote; fail if it is none."""
     try:
-        with open(file, newline="", encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))
-        returns = {row["task"]: float(row["return_mean"]) for row in rows}
-        if not returns or not np.isfinite(list(returns.values())).all():
-            raise ValueError("it has no returns, or such as are not finite")
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        fail(f"--random {file}: must be a file of benchmark/random_policy.py: {error!r}")
-    return returns
+        table = read_table(file, ",".join(COLUMNS), text=("task",))
+        if len(table["task"]) == 0:
+            raise ValueError("must have a row per task, has none")
+    except DAMAGE as error:
+        fail(f"--random {file}: must be a file of benchmark/random_policy.py: {error}")
+    return dict(zip(table["task"].tolist(), table["return_mean"].tolist(), strict=True))
 
 
 def main(args: Args) -> None:
     """Measure, and write a row per task."""
     if args.episodes < 1:
         fail(f"--episodes {args.episodes}: must be at least 1")
-    rows = [["task", "episodes", "return_mean", "return_std"]]
+    if not args.output.parent.is_dir():
+        fail(f"--output {args.output}: must be in a folder that exists")
+    rows = [list(COLUMNS)]
     for task in args.tasks:
         returns = measure(make_env(task), args.episodes)
         print(f"{task}: {returns.mean():.1f} +- {returns.std():.1f}", flush=True)

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import tyro
 from drawing import (
-    DAMAGE,
     GREEN,
     WIDTH,
     draw_curve,
@@ -66,7 +65,7 @@ def read_authors(folder: Path, task: str) -> np.ndarray:
         curves = np.stack(curves).astype(float)
         if curves.ndim != 2 or not np.isfinite(curves).all():
             raise ValueError(f"must have finite returns [evaluations] in a file, has {curves.shape[1:]}")
-    except DAMAGE as error:
+    except Exception as error:  # a damaged or foreign file may raise anything
         fail(f"{folder}: must be a clone of github.com/sfujim/TD3 with {SEEDS} curves of {name}: {error}")
     return curves
 
@@ -103,7 +102,7 @@ def compare(axis, task: str, ours: list[Run], paper: list[Run], authors_folder: 
         measured = measure(found)
         numbers = [describe(measured["final"]), describe(measured["area"])]
         rows.append([task, f"{found[0, -1, 0]:,.0f}", name, str(len(found)), *numbers])
-    axis.set_title(task)
+    axis.set_title(f"{task}\nseeds, in the legend's order: {', '.join(str(len(found)) for found in curves.values())}")
     axis.set_xlabel("environment steps")
     thousands(axis.xaxis)
     axis.grid(alpha=0.3)
@@ -113,9 +112,12 @@ def compare(axis, task: str, ours: list[Run], paper: list[Run], authors_folder: 
 def main(args: Args) -> None:
     """Read all curves, and write the picture and the tables."""
     runs = read_runs(args.run_dirs, args.evaluations, identify, HEADER)
-    runs = [run for run in runs if len(run.curve) > 0]
+    for run in runs:
+        if not run.complete:
+            print(f"{run.name}: not complete, {len(run.curve)} of {len(run.steps)} evaluations: left out")
+    runs = [run for run in runs if run.complete]
     if not runs:
-        fail("RUN_DIRS: must be at least one run with an evaluation, none has one yet")
+        fail("RUN_DIRS: must be at least one complete run, all are incomplete")
     for run in runs:
         if run.identity["algorithm"] != "TD3":
             fail(f"{run.name}: must be a run of TD3, is one of {run.identity['algorithm']}")

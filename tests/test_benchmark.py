@@ -3,6 +3,7 @@
 import csv
 import importlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -141,7 +142,7 @@ def test_figure7_curves_are_means_over_seeds_cut_to_the_common_step(tmp_path, mo
         ("D3G", "1", "15000"),
         ("D3G\u207b", "1", "10000"),
     ]
-    assert len(read_csv(tmp_path / "out_evaluations.csv")) == 4 + 3 + 3 + 2
+    assert len(read_csv(tmp_path / "out_evaluations.csv")) == 4 + 3
     assert "torch 2.13.0." in (tmp_path / "out.md").read_text()
 
 
@@ -210,10 +211,21 @@ def test_the_interval_over_tasks_is_that_of_rliable():
     assert low == pytest.approx(0.448, abs=0.003)
     assert high == pytest.approx(0.953, abs=0.003)
     assert figure7.stratified_interval([np.array([2.0])]).tolist() == [2, 2]
+    assert figure7.interquartile_mean_over_tasks(scores) == pytest.approx(0.693)
+
+
+def test_every_task_counts_as_much_however_many_runs_it_has():
+    """As if each task had six runs, of which four of the eighteen are left out on either side."""
+    scores = [np.array([0.0]), np.array([1.0, 3.0]), np.array([4.0, 5.0, 9.0])]
+    assert figure7.interquartile_mean_over_tasks(scores) == np.mean([0, 0, 1, 1, 1, 3, 3, 3, 4, 4])
+    scores = [np.array([0.0]), np.array([1.0, 1.0]), np.array([4.0, 4.0, 4.0])]
+    assert figure7.stratified_interval(scores).tolist() == [1.4, 1.4]  # two times 0, six times 1, two times 4
 
 
 def test_figure7_scores_over_tasks(tmp_path, capsys):
-    (tmp_path / "random.csv").write_text("task,episodes,return_mean,return_std\nHopper-v4,9,10,1\nAnt-v4,9,-100,1\n")
+    (tmp_path / "random.csv").write_text(
+        "task,episodes,return_mean,return_std\nHopper-v4,9,10,1\nAnt-v4,9,-100,1\nWalker2d-v4,9,-40,1\n"
+    )
     runs = (
         write_run(tmp_path / "1", [0, 20, 110], algorithm="td3"),
         write_run(tmp_path / "2", [0, 40, 310], algorithm="td3"),
@@ -224,31 +236,40 @@ def test_figure7_scores_over_tasks(tmp_path, capsys):
         write_run(tmp_path / "7", [0, 400], cycle=True, env_id="Ant-v4"),
         write_run(tmp_path / "8", [0, 400], cycle=True, env_id="Reacher-v4"),
         write_run(tmp_path / "9", [0, 400], algorithm="td3", env_id="Reacher-v4", complete=False),
+        # Every 10,000 steps, where TD3 has an evaluation every 5,000: 60 at step 10,000
+        write_run(tmp_path / "10", [0, 60], cycle=True, standardize=True, every=10_000),
+        # Of TD3 below random actions a score would change its sign
+        write_run(tmp_path / "11", [0, -60], algorithm="td3", env_id="Walker2d-v4"),
+        write_run(tmp_path / "12", [0, -30], cycle=True, env_id="Walker2d-v4"),
     )
     figure7.main(figure7.Args(runs, random=tmp_path / "random.csv", output=tmp_path / "out.png"))
     out = capsys.readouterr().out
-    assert "scores: DDPG on Hopper-v4 left out, TD3 has not been run as long\n" in out
+    assert "scores: DDPG on Hopper-v4 left out, TD3 has no evaluation at step 15000\n" in out
+    for algorithm in ("TD3", "D3G"):
+        why = "TD3 is not above random actions at step 5000"
+        assert f"scores: {algorithm} on Walker2d-v4 left out, {why}\n" in out
     assert "scores: Reacher-v4 left out, without random returns\n" in out
-    rows = (tmp_path / "out.md").read_text().splitlines()[-4:]
+    rows = (tmp_path / "out.md").read_text().splitlines()[-5:]
     assert rows[0] == "|---|---|---|---|---|"
     cells = [row.strip("| ").split(" | ") for row in rows[1:]]
     assert [row[:4] for row in cells] == [
         ["TD3", "Ant-v4, Hopper-v4", "3", "1.00"],  # 1; (110 - 10) / 200, (310 - 10) / 200
         ["D3G", "Ant-v4, Hopper-v4", "2", "0.38"],  # 500 / 1000; 50 / 200
         ["D3G\u207b", "Hopper-v4", "1", "1.00"],  # 20 / 20, at the step that it has reached
+        ["D3G\u207a", "Hopper-v4", "1", "0.25"],  # 50 / 200
     ]
     assert cells[1][4] == "[0.38, 0.38] (a range)"
 
 
 @pytest.mark.parametrize(
     "text",
-    [None, "", "task,return_mean\n", "task,x\nAnt-v4,1\n", "task,return_mean\nAnt-v4,nan\n", "task,return_mean\nA,x\n"],
+    [None, "", "{}", "{}\n", "task,return_mean\nAnt-v4,1\n", "{}\nAnt-v4,1,nan,0\n", "{}\nA,1,x,0\n", "{}\nA,1\n"],
 )
 def test_figure7_refuses_what_are_not_random_returns(text, tmp_path, capsys):
     run = write_run(tmp_path / "1", [1, 2], cycle=True)
     file = tmp_path / "random.csv"
     if text is not None:
-        file.write_text(text)
+        file.write_text(text.format(",".join(random_policy.COLUMNS)))
     with pytest.raises(SystemExit) as stop:
         figure7.main(figure7.Args((run,), random=file, output=tmp_path / "out.png"))
     assert stop.value.code == 2
@@ -270,6 +291,12 @@ def test_random_policy_measures_returns(tmp_path, capsys):
     with pytest.raises(SystemExit):
         random_policy.main(random_policy.Args(tmp_path / "out.csv", episodes=0))
     assert capsys.readouterr().err == "error: --episodes 0: must be at least 1\n"
+    with pytest.raises(SystemExit):  # before it measures
+        random_policy.main(random_policy.Args(tmp_path / "no" / "out.csv"))
+    assert capsys.readouterr() == (
+        "",
+        f"error: --output {tmp_path / 'no' / 'out.csv'}: must be in a folder that exists\n",
+    )
 
 
 def test_figure7_draws_a_band_of_six_runs(tmp_path, monkeypatch):
@@ -288,11 +315,11 @@ def test_figure7_draws_a_band_of_six_runs(tmp_path, monkeypatch):
     assert corners >= {(5000 * k, x) for k in range(4) for x in (low[k], high[k])}
 
 
-def test_figure7_cuts_the_axis_of_reacher_alone(tmp_path, monkeypatch):
+def test_figure7_cuts_the_axes_of_reacher_and_ant_alone(tmp_path, monkeypatch):
     runs = []
-    for k, task in enumerate(("Reacher-v4", "Reacher-v5", "HalfCheetah-v4")):
-        low = -14 if task == "Reacher-v5" else -100
-        runs.append(write_run(tmp_path / str(k), [low, -4], env_id=task, cycle=True))
+    lowest = {"Reacher-v4": -100, "Reacher-v5": -14, "Ant-v4": -3000, "HalfCheetah-v4": -3000}
+    for task, low in lowest.items():
+        runs.append(write_run(tmp_path / task, [low, -4], env_id=task, seed=1, cycle=True))
     kept = []
     monkeypatch.setattr(figure7.plt, "close", kept.append)
     figure7.main(figure7.Args(tuple(runs), output=tmp_path / "out.png"))
@@ -301,7 +328,9 @@ def test_figure7_cuts_the_axis_of_reacher_alone(tmp_path, monkeypatch):
     assert axes["Reacher-v4"].get_title() == "Reacher-v4\n1 seed, cut at -15"
     assert -15 < axes["Reacher-v5"].get_ylim()[0] < -14
     assert axes["Reacher-v5"].get_title() == "Reacher-v5\n1 seed"
-    assert axes["HalfCheetah-v4"].get_ylim()[0] < -100
+    assert axes["Ant-v4"].get_ylim()[0] == -600
+    assert axes["Ant-v4"].get_title() == "Ant-v4\n1 seed, cut at -600"
+    assert axes["HalfCheetah-v4"].get_ylim()[0] < -3000
     assert {"0", "2k", "4k"} <= {tick.get_text() for tick in axes["Reacher-v4"].get_xticklabels()}
 
 
@@ -636,7 +665,7 @@ def test_td3_authors_tables_and_curves_of_known_answers(tmp_path, monkeypatch):
     assert values[:10] == [[10 * seed + k for k in range(4)] for seed in range(10)]
     assert values[10:] == [[45, 46, 47, 48], [1, 6, 11, 17.5], [0, 10, 20, 30], [2, 2, 2, 5], [0, 1, 4, 9]]
     assert [line.get_color() for line in axis.get_lines()[10:]] == ["0.3"] + 3 * ["#7B3294"] + [drawing.GREEN]
-    assert axis.get_title() == "Hopper-v4"
+    assert axis.get_title() == "Hopper-v4\nseeds, in the legend's order: 10, 2, 1"
     table = (tmp_path / "out.md").read_text()
     assert table.splitlines()[-3:] == [
         "| Hopper-v4 | 15,000 | its authors | 10 | 48 (3 to 93) | 46 (2 to 92) |",
@@ -698,16 +727,30 @@ def test_td3_authors_refuses(how, returns, error, tmp_path, capsys):
     assert contents(tmp_path) == before
 
 
+def test_td3_authors_leaves_out_runs_that_are_not_complete_and_refuses_damaged_curves(tmp_path, capsys):
+    authors = write_authors(tmp_path / "TD3")
+    going_on = write_run(tmp_path / "1", [0, 1, 2], algorithm="td3", complete=False)
+    said = stop_of(td3_authors, td3_authors.Args(authors, (going_on,), output=tmp_path / "out.png"), capsys)
+    assert said == "RUN_DIRS: must be at least one complete run, all are incomplete\n"
+    run = write_run(tmp_path / "2", [0, 10], algorithm="td3")
+    td3_authors.main(td3_authors.Args(authors, (going_on, run), output=tmp_path / "out.png"))
+    assert f"{going_on}: not complete, 3 of 101 evaluations: left out\n" in capsys.readouterr().out
+    assert "| Hopper-v4 | 5,000 | `td3_baseline.py`, their settings | 1 | 10 | 5 |" in (tmp_path / "out.md").read_text()
+    (authors / "learning_curves" / "X" / "TD3_Hopper-v1_3.npy").write_bytes(b"")
+    said = stop_of(td3_authors, td3_authors.Args(authors, (run,), output=tmp_path / "out.png"), capsys)
+    assert said.startswith(f"{authors}: must be a clone of github.com/sfujim/TD3 with 10 curves of Hopper-v1: ")
+
+
 # ----------------------------------------------------------------------------------------- Runs of an earlier call
 
 
 def figure7_runs(folder):
-    """Runs of two tasks; TD3 was given more steps than D3G; one run is not complete."""
+    """Runs of two tasks; TD3 was given more steps than D3G."""
     return [
         write_run(folder / "walker1" / "1", [0, 10, 30], env_id="Walker2d-v4", cycle=True, hidden_sizes=[256, 256]),
         write_run(folder / "walker2" / "2", [0, 10 / 3, 40], env_id="Walker2d-v4", cycle=True, hidden_sizes=[256, 256]),
         write_run(folder / "walker3" / "1", [0, 1, 2, 3, 4], env_id="Walker2d-v4", algorithm="td3"),
-        write_run(folder / "walker4" / "2", [0, 1, 2, 3, 5], env_id="Walker2d-v4", algorithm="td3", complete=False),
+        write_run(folder / "walker4" / "2", [0, 1, 2, 3, 5], env_id="Walker2d-v4", algorithm="td3"),
         write_run(folder / "ant1" / "1", [7, 8], env_id="Ant-v4", algorithm="td3"),
     ]
 
@@ -760,6 +803,22 @@ def test_figure7_by_default_goes_beside_the_evaluations(tmp_path):
     assert (tmp_path / "figure7.png").exists()
 
 
+def test_a_run_that_goes_on_may_be_drawn_again_and_again(tmp_path):
+    """Only complete runs go to the files that the next call reads."""
+    complete = write_run(tmp_path / "1", [1, 2, 3], cycle=True)
+    going_on = write_run(tmp_path / "2", [1, 2], cycle=True, complete=False)
+    how = {"output": tmp_path / "out.png"}
+    figure7.main(figure7.Args((complete, going_on), **how))
+    before = contents(tmp_path)
+    with open(going_on / "evaluations.csv", "a") as file:
+        file.write("10000,9,0,1,2\n")
+    figure7.main(figure7.Args((complete, going_on), evaluations=tmp_path / "out_evaluations.csv", **how))
+    after = contents(tmp_path)
+    changed = {str(path) for path in after if after[path] != before[path]}
+    assert changed == {"out.png", "out.svg", str(going_on.relative_to(tmp_path) / "evaluations.csv")}
+    assert [row["seed"] for row in read_csv(tmp_path / "out_evaluations.csv")] == 3 * ["1"]
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_run_that_differs_from_that_of_an_earlier_call_is_refused(name, tmp_path, capsys):
     script, output, make = SCRIPTS[name]
@@ -792,11 +851,20 @@ def test_arguments_are_compared_with_those_of_an_earlier_call(tmp_path, capsys):
     assert said == f"{other}: must have --hidden-sizes [256, 256] like {first}, has [64, 64]\n"
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_the_published_tables_are_those_of_the_published_evaluations(name, tmp_path):
-    script, output, _ = SCRIPTS[name]
+@pytest.mark.parametrize(
+    ("name", "script"),
+    [
+        ("figure7", figure7),
+        ("d3g_plus", figure7),
+        ("td3_settings", figure7),
+        ("table1", table1),
+        ("table1_d3g_plus", table1),
+        ("table1_ten_seeds", table1),
+    ],
+)
+def test_the_published_tables_are_those_of_the_published_evaluations(name, script, tmp_path):
     published = ROOT / "benchmark" / "results"
-    output = output.replace("out", name)
+    output = f"{name}.png" if script is figure7 else f"{name}.md"
     script.main(script.Args(evaluations=published / f"{name}_evaluations.csv", output=tmp_path / output))
     for path, made in contents(tmp_path).items():
         if path.suffix != ".png":
@@ -1138,6 +1206,18 @@ def test_a_plan_goes_on_from_corrected_states_until_it_stops():
     plan = figure8.imagine(Agent(), np.zeros(2), lambda s: s * [1, 0], lambda s: s[0] >= 4)
     np.testing.assert_array_equal(plan, [[k, 0] for k in range(5)])
     assert figure8.imagine(Agent(), np.zeros(2)).shape == (201, 2)
+
+
+@pytest.mark.parametrize(("x", "angle"), [(0.0, 0.0), (0.8, 0.0), (-0.8, 0.15), (0.5, -0.2)])
+def test_figure8_draws_the_pole_at_its_angle_wherever_the_cart_is(x, angle, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", os.environ.get("MUJOCO_GL", "egl"))
+    env = figure8.make_viewed("InvertedPendulum-v4")
+    env.reset(seed=0)
+    figure8.set_pose(env, np.array([x, angle, 0.0, 0.0]), None)
+    red, green, _ = np.moveaxis(env.render().astype(int), 2, 0)
+    rows, columns = np.nonzero((green > 150) & (red < 100))  # the pole is cyan, the cart yellow
+    assert np.ptp(rows) > 40
+    assert math.atan(-np.polyfit(rows, columns, 1)[0]) == pytest.approx(angle, abs=0.02)
 
 
 def learn(env_id, **more):
