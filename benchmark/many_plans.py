@@ -24,14 +24,25 @@ import time
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
-import gymnasium as gym
 import numpy as np
 import torch
 import tyro
 from drawing import fail
-from plan_quality import LEARNING_OPTIONS, algorithm_name, grid_of_actions, measure
+from plan_quality import (
+    LEARNING_OPTIONS,
+    algorithm_name,
+    check_options,
+    check_seed,
+    grid_of_actions,
+    make_agent,
+    make_mujoco_env,
+    measure,
+    open_output,
+    randomness,
+    start_states,
+    units,
+)
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -287,17 +298,16 @@ def check_args(args: Args) -> None:
     names = [Path(file).stem for file in args.datasets]
     if args.run_dirs is not None and len(set(names)) < len(names):
         fail(f"--datasets {' '.join(args.datasets)}: must have names that differ, since --run-dirs has folders of them")
-    if args.scale_states and not args.standardize:
-        fail("--scale-states True: must be used with --standardize")
-
-
-def open_output(file: Path) -> TextIO:
-    """Open a new file, whose folder is made too, to be written line by line; fail where that cannot be."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        return open(file, "w", buffering=1, encoding="utf-8")
-    except OSError as error:
-        fail(f"--output {file}: must be a file that can be written: {error}")
+    for seed in args.seeds:
+        check_seed("seeds", seed)
+    check_options(args)
+    if args.run_dirs is None:
+        for name in ("rounds", "inverse_updates", "aim_halfway"):
+            given = getattr(args, name)
+            if given != Args.__dataclass_fields__[name].default:
+                fail(f"--{name.replace('_', '-')} {given}: is of the runs in --run-dirs, must be given with it")
+    elif args.run_dirs.exists():
+        fail(f"--run-dirs {args.run_dirs}: must be a new folder")
 
 
 @dataclass
@@ -309,42 +319,26 @@ class Run:
     data: dict  # what args.json says of the data set
     seed: int
     sigma: np.ndarray  # the units of distances [obs_dim]
+    randomness: float | str  # that of its data
     torch_rng: torch.Tensor  # torch's random state once the networks are made
-
-    @property
-    def randomness(self) -> float | str:
-        """That of its data, or the file's name where it is not known."""
-        return (self.data["about"] or {}).get("randomness", Path(self.dataset).stem)
 
 
 def load(args: Args, options: dict) -> tuple[list[Run], torch.Tensor, tuple[int, ...]]:
     """The runs as they begin, the data [data sets, n, width], and the widths of s, a (none), r, s', terminated."""
-    env = d3g_from_obs.make_env(args.env_id)
-    if not isinstance(env.unwrapped, gym.envs.mujoco.MujocoEnv):
-        fail(f"--env-id {args.env_id}: must be a MuJoCo task")
-    n = env.observation_space.shape[0]
-    bounds = (env.action_space.low, env.action_space.high)
+    env = make_mujoco_env(args.env_id, args.tries)
     runs = []
     rows = []
     for file in args.datasets:
         info = {}
-        data = d3g_from_obs.load_dataset(Path(file), n, info)
+        data = d3g_from_obs.load_dataset(Path(file), env.observation_space.shape[0], info)
         if rows and len(data.rows) != len(rows[0]):
             has = f"has {len(data.rows)}"
             fail(f"--datasets {file}: must have as many transitions as the first one, {len(rows[0])}, {has}")
         rows.append(torch.as_tensor(data.rows, dtype=torch.get_default_dtype()))
-        s = data.rows[:, :n]
-        s_next = data.rows[:, -1 - n : -1]
-        units = d3g_from_obs.D3G(n, *bounds, standardize=True)
-        units.set_units(s, s_next)
+        sigma = units(env, data)
         for seed in args.seeds:
-            torch.manual_seed(seed)
-            agent = d3g_from_obs.D3G(n, *bounds, **options)
-            if args.standardize:
-                agent.set_units(s, s_next)
-            if args.scale_states:
-                agent.set_state_scale(s)
-            runs.append(Run(agent, file, info["data"], seed, units.sigma.numpy(), torch.get_rng_state()))
+            agent = make_agent(env, data, options, seed)
+            runs.append(Run(agent, file, info["data"], seed, sigma, randomness(info, file), torch.get_rng_state()))
     return runs, torch.stack(rows), data.widths
 
 
@@ -392,19 +386,16 @@ def main(args: Args) -> None:
     agents = Agents([run.agent for run in runs], 3e-4, device)
     batches = Batches(rows, widths, args.seeds, device)
 
-    columns = ["task", "randomness", "algorithm", "seed", "update", "return_mean"]
-    columns += [f"return_{k}" for k in range(args.starts)]
-    output = open_output(args.output)
     if args.run_dirs is not None:
         try:
             args.run_dirs.mkdir(parents=True)
         except OSError as error:
             fail(f"--run-dirs {args.run_dirs}: must be a new folder: {error}")
+    output = open_output(args.output, args.starts)
     name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
     print(f"{algorithm_name(options)}: {len(runs)} agents, device: {name}", file=sys.stderr)
     spawn = multiprocessing.get_context("spawn")
     with output, spawn.Pool(args.workers, prepare_worker, (args.env_id,)) as pool:
-        output.write(",".join(columns) + "\n")
         waiting = []  # a row's first columns, and what will be its returns
 
         def write_finished(wait: bool) -> None:
@@ -426,8 +417,9 @@ def main(args: Args) -> None:
                 print(f"update {agents.updates}, {time.perf_counter() - started:.0f} s", file=sys.stderr)
                 for k, run in enumerate(runs):
                     agents.write_to(run.agent, k)
+                    d3g_from_obs.check_finite(run.agent.state_dict(), agents.updates)
                     networks = {name: value.clone() for name, value in needed(run.agent).items()}
-                    starts = np.random.SeedSequence((run.seed, 2)).generate_state(args.starts).tolist()
+                    starts = start_states(run.seed, args.starts)
                     for halfway in (False, True):
                         acting = options | {"aim_halfway": halfway}
                         identity = (args.env_id, run.randomness, algorithm_name(acting), run.seed, agents.updates)

@@ -14,6 +14,7 @@ each. `plan_quality_figure.py` draws such files.
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import gymnasium as gym
 import mujoco
@@ -27,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import d3g_from_obs
 
 LEARNING_OPTIONS = ("standardize", "scale_states", "clamp_values")  # those of D3G+ that change what is learned
-WHOLE_STATE = mujoco.mjtState.mjSTATE_INTEGRATION  # all that determines what the simulator does next
+MOST_ACTIONS = 100_000  # that are tried at every step
 
 
 @dataclass
@@ -69,17 +70,20 @@ def grid_of_actions(space: gym.spaces.Box, tries: int) -> np.ndarray:
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes)).astype(space.dtype)
 
 
-def best_action(env: gym.Env, actions: np.ndarray, aim: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """The action whose next state is nearest to `aim` [obs_dim]; the simulator is left as it was."""
+def best_action(
+    env: gym.Env, present: mujoco.MjData, actions: np.ndarray, aim: np.ndarray, sigma: np.ndarray
+) -> np.ndarray:
+    """The action whose next state is nearest to `aim` [obs_dim].
+
+    `present` is a place for a copy of the simulator's data, from which they are as before, to the last derived number:
+    some tasks compute their reward from positions that belong to the step before."""
     task = env.unwrapped
-    state = np.empty(mujoco.mj_stateSize(task.model, WHOLE_STATE))
-    mujoco.mj_getState(task.model, task.data, state, WHOLE_STATE)
+    mujoco.mj_copyData(present, task.model, task.data)
     distances = []
     for action in actions:
-        mujoco.mj_setState(task.model, task.data, state, WHOLE_STATE)
         reached = task.step(action)[0]
         distances.append(np.linalg.norm((reached - aim) / sigma))
-    mujoco.mj_setState(task.model, task.data, state, WHOLE_STATE)
+        mujoco.mj_copyData(task.data, task.model, present)
     return actions[np.argmin(distances)]
 
 
@@ -92,6 +96,7 @@ def aimed_state(agent: d3g_from_obs.D3G, observation: np.ndarray) -> np.ndarray:
 
 def measure(agent, env: gym.Env, actions: np.ndarray, sigma: np.ndarray, seeds: list[int]) -> list[float]:
     """The return of an episode per seed."""
+    present = mujoco.MjData(env.unwrapped.model)
     returns = []
     for seed in seeds:
         observation, _ = env.reset(seed=seed)
@@ -99,7 +104,7 @@ def measure(agent, env: gym.Env, actions: np.ndarray, sigma: np.ndarray, seeds: 
         done = False
         while not done:
             aim = aimed_state(agent, observation)
-            action = best_action(env, actions, aim, sigma)
+            action = best_action(env, present, actions, aim, sigma)
             observation, reward, terminated, truncated, _ = env.step(action)
             total += reward
             done = terminated or truncated
@@ -107,60 +112,111 @@ def measure(agent, env: gym.Env, actions: np.ndarray, sigma: np.ndarray, seeds: 
     return returns
 
 
-def main(args: Args) -> None:
-    """Learn, measure, and write a row per measurement at once."""
-    for name in ("updates", "frequency", "starts"):
-        if getattr(args, name) < 1:
-            fail(f"--{name} {getattr(args, name)}: must be at least 1")
-    if args.tries < 2:
-        fail(f"--tries {args.tries}: must be at least 2")
-    if args.scale_states and not args.standardize:
-        fail("--scale-states True: must be used with --standardize")
-    env = d3g_from_obs.make_env(args.env_id)
+def make_mujoco_env(env_id: str, tries: int) -> gym.Env:
+    """Make a MuJoCo task; fail where there would be too many actions to try."""
+    env = d3g_from_obs.make_env(env_id)
     if not isinstance(env.unwrapped, gym.envs.mujoco.MujocoEnv):
-        fail(f"--env-id {args.env_id}: must be a MuJoCo task")
+        fail(f"--env-id {env_id}: must be a MuJoCo task")
+    dimensions = env.action_space.shape[0]
+    if tries**dimensions > MOST_ACTIONS:
+        fail(
+            f"--tries {tries}: must be fewer, {env_id} has {dimensions} action dimensions, and {tries}**{dimensions} "
+            f"actions are more than {MOST_ACTIONS:,}"
+        )
+    return env
+
+
+def units(env: gym.Env, data: d3g_from_obs.ReplayBuffer) -> np.ndarray:
+    """The standard deviation of s' - s over the data [obs_dim], as D3G+ computes it."""
+    agent = make_agent(env, data, {"standardize": True}, 0)
+    return agent.sigma.numpy()
+
+
+def make_agent(env: gym.Env, data: d3g_from_obs.ReplayBuffer, options: dict[str, bool], seed: int) -> d3g_from_obs.D3G:
+    """The agent with which a run of d3g_from_obs.py of that seed begins; torch's random numbers go on from there."""
+    torch.manual_seed(seed)
     obs_dim = env.observation_space.shape[0]
-    info = {}
-    data = d3g_from_obs.load_dataset(Path(args.dataset), obs_dim, info)
+    agent = d3g_from_obs.D3G(obs_dim, env.action_space.low, env.action_space.high, **options)
     s = data.rows[:, :obs_dim]
     s_next = data.rows[:, -1 - obs_dim : -1]
-    torch.set_num_threads(1)
-    torch.manual_seed(args.seed)
-    rng = np.random.default_rng(args.seed)
-    low = env.action_space.low
-    high = env.action_space.high
-    options = {name: getattr(args, name) for name in LEARNING_OPTIONS}
-    agent = d3g_from_obs.D3G(obs_dim, low, high, **options)
-    units = d3g_from_obs.D3G(obs_dim, low, high, standardize=True)
-    units.set_units(s, s_next)
-    sigma = units.sigma.numpy()
-    if args.standardize:
+    if agent.standardize:
         agent.set_units(s, s_next)
-    if args.scale_states:
+    if agent.scale_states:
         agent.set_state_scale(s)
-    actions = grid_of_actions(env.action_space, args.tries)
-    seeds = np.random.SeedSequence((args.seed, 2)).generate_state(args.starts).tolist()
+    return agent
 
-    about = info["data"]["about"] or {}
-    randomness = about.get("randomness", Path(args.dataset).stem)
+
+def randomness(info: dict, dataset: str) -> float | str:
+    """That of a data set by what `load_dataset` has said in `info`, or the file's name where it is not known."""
+    return (info["data"]["about"] or {}).get("randomness", Path(dataset).stem)
+
+
+def start_states(seed: int, starts: int) -> list[int]:
+    """The seeds of the episodes of a measurement, those of the evaluations of a run."""
+    return np.random.SeedSequence((seed, 2)).generate_state(starts).tolist()
+
+
+def open_output(file: Path, starts: int) -> TextIO:
+    """Open a new file, whose folder is made too, to be written line by line, and write the names of the columns."""
     columns = ["task", "randomness", "algorithm", "seed", "update", "return_mean"]
-    columns += [f"return_{k}" for k in range(args.starts)]
+    columns += [f"return_{k}" for k in range(starts)]
     try:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        file = open(args.output, "w", buffering=1, encoding="utf-8")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        opened = open(file, "w", buffering=1, encoding="utf-8")
     except OSError as error:
-        fail(f"--output {args.output}: must be a file that can be written: {error}")
-    with file:
-        file.write(",".join(columns) + "\n")
+        fail(f"--output {file}: must be a file that can be written: {error}")
+    opened.write(",".join(columns) + "\n")
+    return opened
+
+
+def check_args(args: Args) -> None:
+    """Fail on the first argument that cannot be."""
+    for name, least in {"updates": 1, "frequency": 1, "starts": 1, "tries": 2}.items():
+        if getattr(args, name) < least:
+            fail(f"--{name} {getattr(args, name)}: must be at least {least}")
+    if args.frequency > args.updates:
+        fail(f"--frequency {args.frequency}: must be at most --updates {args.updates}, or nothing is measured")
+    check_seed("seed", args.seed)
+    check_options(args)
+
+
+def check_seed(name: str, seed: int) -> None:
+    """Fail where a number cannot be a seed."""
+    if not 0 <= seed < 2**32:
+        fail(f"--{name} {seed}: must be from 0 to 2**32 - 1")
+
+
+def check_options(args) -> None:
+    """Fail where the options of D3G+ do not go together."""
+    if args.scale_states and not args.standardize:
+        fail("--scale-states True: must be used with --standardize")
+
+
+def main(args: Args) -> None:
+    """Learn, measure, and write a row per measurement at once."""
+    check_args(args)
+    env = make_mujoco_env(args.env_id, args.tries)
+    info = {}
+    data = d3g_from_obs.load_dataset(Path(args.dataset), env.observation_space.shape[0], info)
+    torch.set_num_threads(1)
+    sigma = units(env, data)
+    options = {name: getattr(args, name) for name in LEARNING_OPTIONS}
+    agent = make_agent(env, data, options, args.seed)
+    rng = np.random.default_rng(args.seed)
+    actions = grid_of_actions(env.action_space, args.tries)
+    starts = start_states(args.seed, args.starts)
+    of_data = randomness(info, args.dataset)
+    with open_output(args.output, args.starts) as file:
         for update in tqdm(range(1, args.updates + 1), file=sys.stdout, disable=not sys.stdout.isatty()):
             agent.update(data.sample(256, rng, torch.device("cpu")))
             if update % args.frequency != 0:
                 continue
+            d3g_from_obs.check_finite(agent.state_dict(), update)
             for halfway in (False, True):
                 agent.aim_halfway = halfway
-                returns = measure(agent, env, actions, sigma, seeds)
+                returns = measure(agent, env, actions, sigma, starts)
                 algorithm = algorithm_name(options | {"aim_halfway": halfway})
-                row = [args.env_id, randomness, algorithm, args.seed, update, np.mean(returns), *returns]
+                row = [args.env_id, of_data, algorithm, args.seed, update, np.mean(returns), *returns]
                 file.write(",".join(map(str, row)) + "\n")
                 if not sys.stdout.isatty():
                     print(f"update {update}, {algorithm}: {np.mean(returns):.1f}", flush=True)

@@ -189,17 +189,23 @@ def read(file: Path) -> dict:
         ({"tries": 1}, "--tries 1: must be at least 2"),
         ({"scale_states": True}, "--scale-states True: must be used with --standardize"),
         ({"env_id": "MountainCarContinuous-v0"}, "--env-id MountainCarContinuous-v0: must be a MuJoCo task"),
+        ({"seeds": (1, -1)}, "--seeds -1: must be from 0 to 2**32 - 1"),
+        ({"rounds": 10}, "--rounds 10: is of the runs in --run-dirs, must be given with it"),
+        ({"aim_halfway": True}, "--aim-halfway True: is of the runs in --run-dirs, must be given with it"),
         ({"rounds": 0}, "--rounds 0: must be at least 1"),
         ({"inverse_updates": 0}, "--inverse-updates 0: must be at least 1"),
         ({"run_dirs": Path("/dev/null/runs")}, "--run-dirs /dev/null/runs: must be a new folder: "),
-        ({"run_dirs": Path("/tmp")}, "--run-dirs /tmp: must be a new folder: "),
+        ({"run_dirs": Path("/tmp")}, "--run-dirs /tmp: must be a new folder"),
         ({"output": Path("/dev/null/plans.csv")}, "--output /dev/null/plans.csv: must be a file that can be written"),
     ],
 )
 def test_refuses(how, error, dataset, tmp_path, capsys):
+    earlier = tmp_path / "plans.csv"
+    earlier.write_text("measured before\n")
     with pytest.raises(SystemExit) as stop:
-        many_plans.main(many_plans.Args(**{"datasets": (dataset,), "output": tmp_path / "plans.csv", **how}))
+        many_plans.main(many_plans.Args(**{"datasets": (dataset,), "output": earlier, **how}))
     assert stop.value.code == 2
+    assert earlier.read_text() == "measured before\n"
     *told, said = capsys.readouterr().err.splitlines()
     assert said.startswith(f"error: {error}")
     assert all(line.startswith("data: ") for line in told)
