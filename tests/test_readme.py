@@ -268,7 +268,7 @@ def test_what_is_said_of_d3g_without_its_cycle_is_in_its_evaluations():
     values = [f"{curve[step]:.0f}" for step in (15_000, 20_000, 25_000)]
     assert max(curve) == 25_000
     assert in_text("On Humanoid-v4 it has {}, {} and {} at 15,000, 20,000 and 25,000 steps,".format(*values))
-    assert all(2 * value < curve[25_000] for step, value in curves["Humanoid-v4", "D3G", 1].items() if step > 10_000)
+    assert all(3.8 * value < curve[25_000] for step, value in curves["Humanoid-v4", "D3G", 1].items() if step > 10_000)
 
 
 def test_what_is_said_of_ddpg_is_in_the_tables():
@@ -291,7 +291,7 @@ def test_what_is_said_of_ddpg_is_in_the_tables():
     assert in_text("from 20,000 steps on it is {:.1f} ({:.1f})".format(*(np.mean(areas) for areas in late.values())))
     task = "InvertedDoublePendulum-v4"
     assert in_text(f"on {task} a little ahead ({ends[task, 'D3G']:.0f} and {ends[task, 'DDPG']:.0f})")
-    assert in_text(f"per step is {one.format('DDPG ')}, {two.format('')} and {three.format('')}")
+    assert in_text(f"The area is {one.format('DDPG ')}, {two.format('')} and {three.format('')}")
 
     curves = read_evaluations("figure7_evaluations.csv")
     found = []
@@ -300,12 +300,15 @@ def test_what_is_said_of_ddpg_is_in_the_tables():
         for algorithm in ("D3G", "DDPG"):
             returns = [curves[where, algorithm, 1][step] for step in steps]
             found.append(f"{np.trapezoid(returns, steps) / last:.0f}")
+    steps = range(0, 100_001, 5000)
+    second = np.trapezoid([curves["Hopper-v4", "D3G", 2][step] for step in steps], steps) / 100_000
     assert in_text(
-        "100,000 steps, one seed: {}, DDPG {}; {}, DDPG {}; {}, DDPG {}) and more slowly on the five other tasks. On "
-        "Humanoid-v4, 50,000 steps, one seed, it has {} and DDPG {},".format(*found)
+        f"(100,000 steps, seed 1: {{}}, DDPG {{}}; {{}}, DDPG {{}}; D3G with seed 2 on Hopper-v4: {second:.0f}). On "
+        "Ant-v4 it loses less of what the untrained weights have ({}, DDPG {}). On the five other tasks it learns more "
+        "slowly. On Humanoid-v4 (50,000 steps, one seed) D3G has an area of {} and DDPG one of {};".format(*found)
     )
-    late = {f"{value:.0f}" for step, value in curves["Humanoid-v4", "DDPG", 1].items() if step >= 25_000}
-    assert in_text(f"whose evaluations are all {late.pop()} from 25,000 on")
+    late = {f"{value:.0f}" for step, value in curves["Humanoid-v4", "DDPG", 1].items() if step >= 15_000}
+    assert in_text(f"all evaluations of DDPG from 15,000 steps on are {late.pop()}.")
     assert not late
 
     end, td3, d3g = (f"{ends[task, algorithm]:.0f}" for algorithm in ("D3G\u207a", "TD3", "D3G"))
@@ -771,19 +774,24 @@ def test_what_is_said_of_d3g_plus_is_in_its_evaluations():
         return f"{numbers[of]:.0f}"
 
     algorithms = ("D3G", "TD3", "D3G\u207a")
-    d3g, td3, plus = (number("Hopper-v4", algorithm, "last") for algorithm in algorithms)
-    two = number("Hopper-v4", "TD3", "last", seed=2)
+
+    def both(of):
+        """Of both seeds of D3G, TD3 and D3G+ on Hopper-v4 a number, in words."""
+        return [" and ".join(number("Hopper-v4", algorithm, of, seed) for seed in (1, 2)) for algorithm in algorithms]
+
+    d3g, td3, plus = both("last")
+    assert in_text(f"seeds 1 and 2: D3G ends at {d3g}, D3G\u207a at {plus}, TD3 at {td3}. D3G is ahead with both seeds")
     assert in_text(
-        "Hopper-v4, 200,000 steps, one seed of D3G and D3G\u207a, two of TD3: "
-        f"D3G ends at {d3g}, D3G\u207a at {plus}, TD3 at {td3} and {two}."
+        f"ends at {plus} after 200,000 steps (Figure 7), behind D3G with both seeds ({d3g}), behind TD3 with"
     )
-    assert in_text(f"ends at {plus} after 200,000 steps (one seed), behind D3G ({d3g}, one seed) and between TD3's two")
-    assert in_text(f"TD3's two seeds ({td3} and {two}), and learns as TD3 does")
-    assert int(two) < int(plus) < int(td3) < int(d3g)
-    d3g, td3, plus = (number("Hopper-v4", algorithm, "area") for algorithm in algorithms)
-    two = number("Hopper-v4", "TD3", "area", seed=2)
-    best = number("Hopper-v4", "D3G", "best")
-    assert in_text(f"stood at {best} (area {d3g}, D3G\u207a {plus}, TD3 {td3} and {two})")
+    assert in_text(f"the first and ahead of it with the second ({td3}).")
+    assert in_text(f"ahead of it on Hopper-v4 ({d3g} with two seeds, TD3 {td3})", README)
+    d3g, td3, plus = both("area")
+    assert in_text(f"(area {d3g}, D3G\u207a {plus}, TD3 {td3})")
+    d3g, _, plus = both("best")
+    assert in_text(f"It has stood at {d3g}, D3G\u207a at {plus}.")
+    highest = max(int(number("Hopper-v4", "TD3", "best", seed)) for seed in (1, 2))
+    assert in_text(f"TD3 has never been above {highest}, at these settings (below).")
     d3g, td3, plus = (number("Walker2d-v4", algorithm, "last") for algorithm in algorithms)
     best, best_td3 = (number("Walker2d-v4", algorithm, "best") for algorithm in ("D3G", "TD3"))
     assert in_text(
