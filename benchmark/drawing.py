@@ -38,7 +38,8 @@ CURVES = {  # of the tabular experiments: (algorithm, setting), in the order of 
 
 def fail(message: str):
     """Print one line on standard error and exit with status 2."""
-    print("error:", *message.split(), file=sys.stderr)
+    one_line = " ".join(message.split())
+    print(f"error: {one_line}", file=sys.stderr)
     sys.exit(2)
 
 

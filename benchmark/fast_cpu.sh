@@ -9,6 +9,10 @@
 # On all processors, tcmalloc (Debian: libtcmalloc-minimal4) where it is installed, which hands out memory faster. The
 # numbers stay as they are.
 set -euo pipefail
+if [ "${1-}" = -h ] || [ "${1-}" = --help ]; then
+    sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
+    exit
+fi
 
 fail() {
     echo "error: benchmark/fast_cpu.sh: $*" >&2

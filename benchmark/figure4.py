@@ -36,9 +36,18 @@ TITLES = {
     "figure4c": "(c)  QSS, inverse dynamics learned",
     "figure4d": "(d)  transfer to permuted actions",
 }
-STYLES = {"4": (GREEN, "-"), "40": (PINK, "--"), "400": (RED, "-.")}
-STYLES |= {("QSA", "transfer"): (ORANGE, "-"), ("QSA", "scratch"): (ORANGE, "--")}
-STYLES |= {("QSS", "transfer"): (BLUE, "-"), ("QSS", "scratch"): (BLUE, "--")}
+STYLES = {  # of (algorithm, setting); a setting is a number of actions, or how (d) begins
+    ("QSA", "4"): (GREEN, "-"),
+    ("QSA", "40"): (PINK, "--"),
+    ("QSA", "400"): (RED, "-."),
+    ("QSS", "4"): (GREEN, "-"),
+    ("QSS", "40"): (PINK, "--"),
+    ("QSS", "400"): (RED, "-."),
+    ("QSA", "transfer"): (ORANGE, "-"),
+    ("QSA", "scratch"): (ORANGE, "--"),
+    ("QSS", "transfer"): (BLUE, "-"),
+    ("QSS", "scratch"): (BLUE, "--"),
+}
 
 
 @dataclass
@@ -74,7 +83,7 @@ def main(args: Args) -> None:
             curves = {key: smooth(episodes, returns) for key, returns in curves.items()}
             axis.set_xscale("symlog", linthresh=10, linscale=0.3)
         for (algorithm, setting), returns in curves.items():
-            color, line = STYLES.get(setting) or STYLES[algorithm, setting]
+            color, line = STYLES[algorithm, setting]
             label = f"{setting} actions" if setting.isdigit() else f"{algorithm}, {setting}"
             draw_curve(axis, episodes, returns, label, color, linestyle=line)
         axis.axhline(OPTIMUM, color="black", linestyle=":", linewidth=0.8)

@@ -130,6 +130,8 @@ def read_variant(root: Path, variant: str) -> tuple[list[Run], list[dict]]:
 def last_tenth(distances: np.ndarray) -> float:
     """The mean of the last tenth of the distances, of fewer than ten the mean of all."""
     n = len(distances) // 10
+    if n == 0:
+        return float(distances.mean())
     return float(distances[-n:].mean())
 
 

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 import tyro
 from drawing import BLUE, ORANGE, WIDTH, draw_legend, fail, pictures, plt, write_files
+from watch import has_display
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import d3g_from_obs  # noqa: E402
@@ -110,7 +111,7 @@ def imagine(agent: d3g_from_obs.D3G, start: np.ndarray, correct=lambda s: s, sto
 
 def make_viewed(env_id: str) -> gym.Env:
     """Make InvertedPendulum or Reacher of 240 x 240 pixels, under a camera that shows what the episode is about."""
-    if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
+    if sys.platform == "linux" and not has_display():
         os.environ.setdefault("MUJOCO_GL", "egl")
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # the paper's tasks are not the newest
         env = gym.make(env_id, render_mode="rgb_array", width=240, height=240)

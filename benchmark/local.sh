@@ -6,6 +6,10 @@
 # once, a third one kills; the same command line again goes on from there. Exit status: 0 if all ended well, 1 if one
 # failed, 128 + signal if interrupted.
 set -uo pipefail
+if [ "${1-}" = -h ] || [ "${1-}" = --help ]; then
+    sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
+    exit
+fi
 set -m # every run in a process group of its own: Ctrl-C reaches this script, which passes it on
 
 fail() { echo "error: $*" >&2; exit 2; }

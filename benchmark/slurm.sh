@@ -8,6 +8,10 @@
 # After a failure or a time limit the same command line again does so, once report.txt is there. Submit from a folder
 # that all nodes share.
 set -euo pipefail
+if [ "${1-}" = -h ] || [ "${1-}" = --help ]; then
+    sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
+    exit
+fi
 
 fail() { echo "error: $*" >&2; exit 2; }
 

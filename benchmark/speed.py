@@ -13,6 +13,7 @@ quiet machine, and compare only what was measured in the same call or in turns.
 
 import contextlib
 import csv
+import math
 import os
 import sys
 import tempfile
@@ -60,8 +61,8 @@ def read_seconds(run_dir: str) -> list[float]:
 def steps(passes: int, module, folder: str = "", **how) -> float:
     """Seconds for steps with updates, of a script that learns while it steps in a task; before them as many others."""
     run_dir = tempfile.mkdtemp()
-    how |= {"total_timesteps": 2 * passes, "learning_starts": passes // 2, "eval_frequency": passes}
-    module.train(module.Args(run_dir=run_dir, **how))
+    lengths = {"total_timesteps": 2 * passes, "learning_starts": passes // 2, "eval_frequency": passes}
+    module.train(module.Args(run_dir=run_dir, **lengths, **how))
     _, middle, end = read_seconds(f"{run_dir}/{folder}")
     return end - middle
 
@@ -98,16 +99,33 @@ def tabular(passes: int, qss: bool) -> float:
 
     All are of episodes that end at the time limit, since nothing is learned.
     """
-    passes *= 1000
-    n, limit = tabular_qss.NUM_STATES, tabular_qss.TIME_LIMIT
-    Q, moves = np.zeros((n, n if qss else 4)), np.arange(4)
-    sets = (*tabular_qss.known_actions(4, False, False), False) if qss else ()
-    learn = tabular_qss.learn_qss if qss else tabular_qss.learn_qsa
-    rngs = [np.random.default_rng(k) for k in range(2)]
-    for episodes in (1, -(-passes // limit)):  # the first one compiles
+    steps = 1000 * passes
+    settings = {
+        "moves": np.arange(4),
+        "start": 0,
+        "slip": 0.0,
+        "windy": 0,
+        "eval_episodes": 0,
+        "alpha": 0.0,
+        "gamma": 0.99,
+        "start_e": 0.0,
+        "end_e": 0.0,
+        "exploration_steps": 1,
+        "rng": np.random.default_rng(0),
+        "eval_rng": np.random.default_rng(1),
+    }
+    if qss:
+        Q = np.zeros((tabular_qss.NUM_STATES, tabular_qss.NUM_STATES))
+        actions, counts = tabular_qss.known_actions(4, False, False)
+        settings |= {"actions": actions, "counts": counts, "learned": False}
+        learn = tabular_qss.learn_qss
+    else:
+        Q = np.zeros((tabular_qss.NUM_STATES, 4))
+        learn = tabular_qss.learn_qsa
+    for episodes in (1, math.ceil(steps / tabular_qss.TIME_LIMIT)):  # the first one compiles
         started = time.perf_counter()
-        learn(Q, *sets, moves, 0, 0.0, 0, episodes, episodes + 1, 0, 0.0, 0.99, 0.0, 0.0, 1, *rngs)
-    return (time.perf_counter() - started) / (episodes * limit) * passes / 1000
+        learn(Q, episodes=episodes, eval_frequency=episodes + 1, **settings)
+    return (time.perf_counter() - started) / (episodes * tabular_qss.TIME_LIMIT) * passes
 
 
 def stable_baselines3(passes: int) -> float:
@@ -121,17 +139,30 @@ def stable_baselines3(passes: int) -> float:
             times[self.num_timesteps] = time.perf_counter()
             return True
 
-    times, env = {}, d3g_continuous.make_env("HalfCheetah-v4")
+    times = {}
+    env = d3g_continuous.make_env("HalfCheetah-v4")
     noise = NormalActionNoise(np.zeros(6), np.full(6, 0.1))
-    how = {"learning_rate": 3e-4, "batch_size": 256, "policy_kwargs": {"net_arch": [256, 256]}, "action_noise": noise}
-    how |= {"learning_starts": passes // 2, "train_freq": 1, "gradient_steps": 1, "device": "cpu", "seed": 1}
-    TD3("MlpPolicy", env, **how).learn(2 * passes + 1, callback=Clock())
+    agent = TD3(
+        "MlpPolicy",
+        env,
+        learning_rate=3e-4,
+        batch_size=256,
+        policy_kwargs={"net_arch": [256, 256]},
+        action_noise=noise,
+        learning_starts=passes // 2,
+        train_freq=1,
+        gradient_steps=1,
+        device="cpu",
+        seed=1,
+    )
+    agent.learn(2 * passes + 1, callback=Clock())
     return times[2 * passes] - times[passes]
 
 
 def gflops(passes: int) -> float:
     """What F.linear reaches with a batch of 256 and layers of 256 by 256, in 1e9 floating-point operations a second."""
-    x, w = torch.randn(256, 256), torch.randn(256, 256)
+    x = torch.randn(256, 256)
+    w = torch.randn(256, 256)
     for k in range(1 + passes):
         if k == 1:
             started = time.perf_counter()

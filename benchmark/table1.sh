@@ -50,8 +50,8 @@ for algorithm in ${algorithms//,/ }; do
 done
 distinct --algorithms "$algorithms"
 
-# Completely random actions need no expert
-if [[ " ${randomness//,/ } " =~ \ 0 ]]; then
+# Completely random actions need no expert, and 1 is the only share of them that does not begin with 0
+if [[ " ${randomness//,/ } " = *" 0"* ]]; then
     for task in ${tasks//,/ }; do
         echo "python td3_baseline.py --env-id $task${expert:+ $expert} --run-dir runs/experts/${task//[\/:]/_} --resume"
     done
