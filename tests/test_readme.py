@@ -796,8 +796,9 @@ def test_what_is_said_of_d3g_plus_is_in_its_evaluations():
     second = number("Walker2d-v4", "D3G\u207a", "last", seed=2)
     best, best_td3 = (number("Walker2d-v4", algorithm, "best") for algorithm in ("D3G", "TD3"))
     assert in_text(
-        f"Walker2d-v4, 200,000 steps, two seeds of D3G\u207a, one of TD3 and D3G: D3G\u207a ends at {plus} and {second}, "
-        f"TD3 at {td3}, D3G at {d3g}, which had stood at {best}. TD3 had stood at {best_td3} and was ahead on the way"
+        f"Walker2d-v4, 200,000 steps, two seeds of D3G\u207a, one of TD3 and D3G: D3G\u207a ends at {plus} and "
+        f"{second}, TD3 at {td3}, D3G at {d3g}, which had stood at {best}. TD3 had stood at {best_td3} and was ahead on "
+        "the way"
     )
     d3g, td3, plus = (number("Walker2d-v4", algorithm, "area") for algorithm in algorithms)
     second = number("Walker2d-v4", "D3G\u207a", "area", seed=2)
