@@ -34,13 +34,13 @@ from plan_quality import (
     algorithm_name,
     check_options,
     check_seed,
+    episode_seeds,
     grid_of_actions,
     make_agent,
     make_mujoco_env,
     measure,
     open_output,
     randomness,
-    start_states,
     units,
 )
 from torch import nn
@@ -304,7 +304,7 @@ def check_args(args: Args) -> None:
     if args.run_dirs is None:
         for name in ("rounds", "inverse_updates", "aim_halfway"):
             given = getattr(args, name)
-            if given != Args.__dataclass_fields__[name].default:
+            if given != getattr(Args, name):
                 fail(f"--{name.replace('_', '-')} {given}: is of the runs in --run-dirs, must be given with it")
     elif args.run_dirs.exists():
         fail(f"--run-dirs {args.run_dirs}: must be a new folder")
@@ -419,11 +419,11 @@ def main(args: Args) -> None:
                     agents.write_to(run.agent, k)
                     d3g_from_obs.check_finite(run.agent.state_dict(), agents.updates)
                     networks = {name: value.clone() for name, value in needed(run.agent).items()}
-                    starts = start_states(run.seed, args.starts)
+                    seeds = episode_seeds(run.seed, args.starts)
                     for halfway in (False, True):
                         acting = options | {"aim_halfway": halfway}
                         identity = (args.env_id, run.randomness, algorithm_name(acting), run.seed, agents.updates)
-                        job = (networks, acting, run.sigma, args.tries, starts)
+                        job = (networks, acting, run.sigma, args.tries, seeds)
                         waiting.append((identity, pool.apply_async(measure_agent, job)))
         if args.run_dirs is not None:
             for run, rng in zip(runs, batches.rngs, strict=True):

@@ -151,7 +151,7 @@ def randomness(info: dict, dataset: str) -> float | str:
     return (info["data"]["about"] or {}).get("randomness", Path(dataset).stem)
 
 
-def start_states(seed: int, starts: int) -> list[int]:
+def episode_seeds(seed: int, starts: int) -> list[int]:
     """The seeds of the episodes of a measurement, those of the evaluations of a run."""
     return np.random.SeedSequence((seed, 2)).generate_state(starts).tolist()
 
@@ -204,7 +204,7 @@ def main(args: Args) -> None:
     agent = make_agent(env, data, options, args.seed)
     rng = np.random.default_rng(args.seed)
     actions = grid_of_actions(env.action_space, args.tries)
-    starts = start_states(args.seed, args.starts)
+    seeds = episode_seeds(args.seed, args.starts)
     of_data = randomness(info, args.dataset)
     with open_output(args.output, args.starts) as file:
         for update in tqdm(range(1, args.updates + 1), file=sys.stdout, disable=not sys.stdout.isatty()):
@@ -214,7 +214,7 @@ def main(args: Args) -> None:
             d3g_from_obs.check_finite(agent.state_dict(), update)
             for halfway in (False, True):
                 agent.aim_halfway = halfway
-                returns = measure(agent, env, actions, sigma, starts)
+                returns = measure(agent, env, actions, sigma, seeds)
                 algorithm = algorithm_name(options | {"aim_halfway": halfway})
                 row = [args.env_id, of_data, algorithm, args.seed, update, np.mean(returns), *returns]
                 file.write(",".join(map(str, row)) + "\n")

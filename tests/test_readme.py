@@ -804,5 +804,9 @@ def test_what_is_said_of_d3g_plus_is_in_its_evaluations():
         f"TD3 ends at {walker('TD3', 'last')}, D3G\u207a at {plus}, D3G at {d3g}, which had stood "
         f"at {best}. TD3 had stood at {walker('TD3', 'best')} and was ahead on the way with both"
     )
+    td3 = walker("TD3", "last")
+    assert in_text(
+        f"on Walker2d-v4 ({plus}) ahead of TD3 with one seed and far behind it with the other ({td3};", README
+    )
     d3g = number("Walker2d-v4", "D3G", "area")
     assert in_text(f"(area {walker('TD3', 'area')}, D3G\u207a {plus_area}, D3G {d3g})")
