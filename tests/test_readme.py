@@ -333,6 +333,15 @@ def test_what_is_said_of_ddpg_is_in_the_tables():
         "other tasks it learns more slowly. On Humanoid-v4 (50,000 steps, seed 1) it has an area of {}, DDPG "
         "one of {};".format(*found)
     )
+    larger = {}
+    for (where, algorithm, seed), ddpg in curves.items():  # D3G's area less DDPG's, summed over DDPG's seeds
+        if algorithm == "DDPG":
+            d3g = curves[where, "D3G", seed]
+            difference = np.trapezoid([d3g[step] - ddpg[step] for step in sorted(ddpg)], sorted(ddpg))
+            larger[where] = larger.get(where, 0) + difference
+    assert len(larger) == 8
+    assert {where for where in larger if larger[where] > 0} == {"Hopper-v4", "Walker2d-v4", "Ant-v4"}
+    assert in_text("it has the larger mean return on three tasks and learns more slowly on five", README)
     late = {f"{value:.0f}" for step, value in curves["Humanoid-v4", "DDPG", 1].items() if step >= 15_000}
     assert in_text(f"all evaluations of DDPG from 15,000 steps on are {late.pop()}.")
     assert not late
@@ -802,35 +811,32 @@ def test_what_is_said_of_d3g_plus_is_in_its_evaluations():
 
     algorithms = ("D3G", "TD3", "D3G\u207a")
 
-    def both(of):
-        """Of both seeds of D3G, TD3 and D3G+ on Hopper-v4 a number, in words."""
-        return [" and ".join(number("Hopper-v4", algorithm, of, seed) for seed in (1, 2)) for algorithm in algorithms]
+    def both(task, of):
+        """Of both seeds of D3G, TD3 and D3G+ on a task a number, in words."""
+        return [" and ".join(number(task, algorithm, of, seed) for seed in (1, 2)) for algorithm in algorithms]
 
-    d3g, td3, plus = both("last")
+    d3g, td3, plus = both("Hopper-v4", "last")
     assert in_text(f"seeds 1 and 2: D3G ends at {d3g}, D3G\u207a at {plus}, TD3 at {td3}. D3G is ahead with both seeds")
     assert in_text(
         f"ends at {plus} after 200,000 steps (Figure 7), behind D3G with both seeds ({d3g}), behind TD3 with"
     )
     assert in_text(f"the first and ahead of it with the second ({td3}).")
-    d3g, td3, plus = both("area")
+    d3g, td3, plus = both("Hopper-v4", "area")
     assert in_text(f"(area {d3g}, D3G\u207a {plus}, TD3 {td3})")
-    d3g, _, plus = both("best")
+    d3g, _, plus = both("Hopper-v4", "best")
     assert in_text(f"It has stood at {d3g}, D3G\u207a at {plus}.")
     highest = max(int(number("Hopper-v4", "TD3", "best", seed)) for seed in (1, 2))
     assert in_text(f"TD3 has never been above {highest}, at these settings (below).")
 
-    def walker(algorithm, of):
-        """Of both seeds of an algorithm on Walker2d-v4 a number, in words."""
-        return " and ".join(number("Walker2d-v4", algorithm, of, seed) for seed in (1, 2))
-
-    d3g, td3, plus = (walker(algorithm, "last") for algorithm in algorithms)
+    d3g, td3, plus = both("Walker2d-v4", "last")
+    best_d3g, best_td3, _ = both("Walker2d-v4", "best")
     assert in_text(
         f"Walker2d-v4, 200,000 steps, seeds 1 and 2: TD3 ends at {td3}, D3G\u207a at {plus}, D3G at {d3g}. TD3 had "
-        f"stood at {walker('TD3', 'best')} and was ahead on the way with both"
+        f"stood at {best_td3} and was ahead on the way with both"
     )
-    d3g, td3, plus = (walker(algorithm, "area") for algorithm in algorithms)
+    d3g, td3, plus = both("Walker2d-v4", "area")
     assert in_text(f"(area {td3}, D3G\u207a {plus}, D3G {d3g})")
-    assert in_text(f"D3G has stood at {walker('D3G', 'best')} and does not keep it: seed 2 had its highest at 15,000")
+    assert in_text(f"D3G has stood at {best_d3g} and does not keep it: seed 2 had its highest at 15,000")
     second = curves["Walker2d-v4", "D3G", 2]
     assert max(second, key=second.get) == 15_000
 
@@ -840,6 +846,10 @@ def test_what_is_said_of_d3g_plus_is_in_its_evaluations():
         return [int(number(task, one, "last", seed)) > int(number(task, other, "last", seed)) for seed in seeds]
 
     # What the README's table of verdicts says of these tasks; the numbers are in the table under it
+    assert in_text("near it on Reacher-v4, ahead of it on Hopper-v4 and behind it elsewhere", README)
+    assert in_text("ends ahead of TD3 and D3G on HalfCheetah-v4, where it was developed", README)
+    assert in_text("on Hopper-v4 behind D3G with both seeds; on Walker2d-v4 ahead of D3G with both, ahead of", README)
+    assert in_text("TD3 with one and far behind it with the other; on Ant-v4 behind both, which stand there", README)
     assert ahead("Hopper-v4", "D3G", "TD3") == [True, True]
     assert ahead("Hopper-v4", "D3G\u207a", "D3G") == [False, False]
     for task in ("HalfCheetah-v4", "Walker2d-v4", "Ant-v4", "Humanoid-v4"):
