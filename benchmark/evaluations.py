@@ -86,8 +86,16 @@ def runs_file(file: Path) -> Path:
     return file.with_name(f"{file.name.removesuffix('_evaluations.csv')}_runs.json")
 
 
-def read_file(file: Path, identify: Identify, header: str) -> list[Run]:
-    """Read the runs of a file X_evaluations.csv with that header, and of X_runs.json beside it."""
+def default_output(run_dirs: tuple[Path, ...], file: Path | None, name: str) -> Path:
+    """Where a call without --output writes: `name` in the first run's folder; without folders, what the earlier call
+    wrote beside X_evaluations.csv: X, with the ending of `name`."""
+    if run_dirs:
+        return run_dirs[0] / name
+    return file.with_name(file.name.removesuffix("_evaluations.csv") + Path(name).suffix)
+
+
+def read_file(file: Path, identify: Identify, header: str, option: str = "--evaluations") -> list[Run]:
+    """Read the runs of a file X_evaluations.csv with that header, given by `option`, and of X_runs.json beside it."""
     names = [name for name in header.split(",") if name in IDENTITY]
     try:
         if not file.name.endswith("_evaluations.csv"):
@@ -106,7 +114,7 @@ def read_file(file: Path, identify: Identify, header: str) -> list[Run]:
         if curves:
             raise ValueError(f"{runs_file(file).name}: must have every run, lacks {next(iter(curves))}")
     except DAMAGE as error:
-        fail(f"--evaluations {file}: must be of an earlier call, and the file of its runs beside it: {error}")
+        fail(f"{option} {file}: must be of an earlier call, and the file of its runs beside it: {error}")
     return runs
 
 

@@ -43,6 +43,7 @@ from evaluations import (
     Run,
     check_equal,
     check_seeds,
+    default_output,
     describe_versions,
     evaluations_text,
     read_runs,
@@ -67,12 +68,12 @@ class Args:
     run_dirs: tyro.conf.Positional[tuple[Path, ...]] = ()
     """folders of runs; what else a pattern such as runs/figure7/* finds is an error"""
     evaluations: Path | None = None
-    """the figure7_evaluations.csv of an earlier call, figure7_runs.json beside it, whose runs are drawn as well"""
+    """the X_evaluations.csv of an earlier call, X_runs.json beside it, whose runs are drawn as well"""
     random: Path = Path(__file__).parent / "results" / "random_policy.csv"
     """the returns of the random policy, from benchmark/random_policy.py: the zero of the scores over tasks"""
     output: Path | None = None
-    """the PNG to write, the tables beside it; by default figure7.png in the first run's folder, or where those
-    evaluations are"""
+    """the PNG to write, the tables beside it; by default figure7.png in the first run's folder, or without
+    folders X.png, where those evaluations are"""
 
 
 def identify(info: dict) -> tuple[dict, range]:
@@ -169,7 +170,7 @@ def scale(tasks: dict[str, dict[str, list[Run]]], random: dict[str, float]) -> d
             step = complete[0].curve[n - 1, 0]
             of_td3 = np.concatenate([run.curve[run.curve[:, 0] == step, 1] for run in td3])
             if len(of_td3) < len(td3):
-                print(f"scores: {algorithm} on {task} left out, TD3 has no evaluation at step {step:.0f}")
+                print(f"scores: {algorithm} on {task} left out, not every run of TD3 has one at step {step:.0f}")
                 continue
             one = of_td3.mean()
             if one <= random[task]:
@@ -270,8 +271,7 @@ def main(args: Args) -> None:
         fail("RUN_DIRS: must be at least one run with an evaluation, none has one yet")
     tasks = group(runs)
     numbers, words = tabulate(tasks)
-    folder = args.run_dirs[0] if args.run_dirs else args.evaluations.parent
-    output = args.output or folder / "figure7.png"
+    output = args.output or default_output(args.run_dirs, args.evaluations, "figure7.png")
     files = pictures(draw(tasks), output)
     complete = [run for run in runs if run.complete]
     if complete:
@@ -279,8 +279,9 @@ def main(args: Args) -> None:
         files[output.with_name(f"{output.stem}_runs.json")] = runs_text(complete)
         caption = (
             "Evaluations of complete runs up to the given step: the last, the highest, and the area under the curve "
-            "divided by the steps. Mean over seeds with its 95% bootstrap interval, and interquartile mean (IQM), "
-            f"which of three seeds or fewer is the mean. Versions: {describe_versions(complete)}."
+            "divided by the steps. Mean over seeds with its 95% bootstrap interval and interquartile mean (IQM); of "
+            "three seeds or fewer the interval is no more than their range, and the IQM is the mean. "
+            f"Versions: {describe_versions(complete)}."
         )
         files[output.with_suffix(".md")] = table_text(caption, words)
         scores = scale(tasks, read_random_returns(args.random))

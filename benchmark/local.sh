@@ -14,7 +14,7 @@ set -m # every run in a process group of its own: Ctrl-C reaches this script, wh
 
 fail() { echo "error: $*" >&2; exit 2; }
 
-workers=$(nproc)
+workers=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc) # which would take these for the number of cores
 while [ $# -gt 0 ]; do
     case $1 in
         --workers) workers=${2-} ;;
@@ -24,17 +24,19 @@ while [ $# -gt 0 ]; do
 done
 [[ $workers =~ ^[1-9][0-9]*$ ]] || fail "--workers $workers: must be a whole number, at least 1"
 [ ! -t 0 ] || fail "standard input: must be commands, one per line, as benchmark/figure7.sh prints them"
-mapfile -t lines < <(sed -e 's/[[:space:]]*$//' -e '/^#/d' -e '/^$/d')
+mapfile -t lines < <(sed -e 's/^[[:space:]]*//' -e 's/[[:space:]]*$//' -e '/^#/d' -e '/^$/d')
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
 # By line: the run's folder, or else the command; its log
 names=() logs=() total=0
+folder="--run-dir ([^[:space:]'\"\\]+)( |\$)" # one that is quoted may have blanks, and is not read
 for i in "${!lines[@]}"; do
     line=${lines[i]} name=${lines[i]} key=$(cksum <<<"${lines[i]}")
     [ "$line" != wait ] && ((++total))
-    if [[ $line =~ --run-dir\ ([^\ ]+) ]]; then
-        name=${BASH_REMATCH[1]} key=
+    if [[ $line =~ $folder ]]; then
+        name=${BASH_REMATCH[1]}
         [[ $line =~ --variants\ ([^\ ]+)\ --seed\ ([0-9]+) ]] && name+=/${BASH_REMATCH[1]}/seed${BASH_REMATCH[2]} # gridworld
+        ((${#name} <= 150)) && key=
     fi
     names[i]=$name
     logs[i]=runs/logs/$(tr -c 'A-Za-z0-9_.-' _ < <(printf %s "${name#runs/}") | cut -c 1-150)${key:+.${key% *}}.log

@@ -386,12 +386,14 @@ def main(args: Args) -> None:
     agents = Agents([run.agent for run in runs], 3e-4, device)
     batches = Batches(rows, widths, args.seeds, device)
 
+    output = open_output(args.output, args.starts)
     if args.run_dirs is not None:
         try:
             args.run_dirs.mkdir(parents=True)
         except OSError as error:
+            output.close()
+            args.output.unlink()
             fail(f"--run-dirs {args.run_dirs}: must be a new folder: {error}")
-    output = open_output(args.output, args.starts)
     name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
     print(f"{algorithm_name(options)}: {len(runs)} agents, device: {name}", file=sys.stderr)
     spawn = multiprocessing.get_context("spawn")

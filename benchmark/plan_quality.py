@@ -22,6 +22,7 @@ import numpy as np
 import torch
 import tyro
 from drawing import fail
+from gymnasium.envs.mujoco import MujocoEnv
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -115,7 +116,7 @@ def measure(agent, env: gym.Env, actions: np.ndarray, sigma: np.ndarray, seeds: 
 def make_mujoco_env(env_id: str, tries: int) -> gym.Env:
     """Make a MuJoCo task; fail where there would be too many actions to try."""
     env = d3g_from_obs.make_env(env_id)
-    if not isinstance(env.unwrapped, gym.envs.mujoco.MujocoEnv):
+    if not isinstance(env.unwrapped, MujocoEnv):
         fail(f"--env-id {env_id}: must be a MuJoCo task")
     dimensions = env.action_space.shape[0]
     if tries**dimensions > MOST_ACTIONS:
@@ -162,9 +163,9 @@ def open_output(file: Path, starts: int) -> TextIO:
     columns += [f"return_{k}" for k in range(starts)]
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        opened = open(file, "w", buffering=1, encoding="utf-8")
+        opened = open(file, "x", buffering=1, encoding="utf-8")
     except OSError as error:
-        fail(f"--output {file}: must be a file that can be written: {error}")
+        fail(f"--output {file}: must be a new file that can be written: {error}")
     opened.write(",".join(columns) + "\n")
     return opened
 

@@ -3,8 +3,9 @@
     python benchmark/plan_quality_figure.py FILE.csv [FILE.csv ...] --output runs/plan_quality.png
 
 One panel per randomness of the data, one curve per algorithm: the mean over seeds of the mean return with an exact
-inverse dynamics, over every seed as a thin line, at the updates at which all seeds were measured. Beside the picture
-goes a CSV file of its name with the rows of all files, which can be given again, alone or beside new ones.
+inverse dynamics, at the updates at which all seeds were measured, over every seed as a thin line or, of more than five
+seeds, over a band, the 95% bootstrap interval of the mean. Beside the picture goes a CSV file of its name with the rows
+of all files, which can be given again, alone or beside new ones.
 """
 
 from dataclasses import dataclass
@@ -72,6 +73,11 @@ def read(file: Path) -> dict[tuple[str, ...], np.ndarray]:
     return {identity: np.array(rows) for identity, rows in runs.items()}
 
 
+def is_of_this_script(file: Path) -> bool:
+    """Whether a file is of an earlier call of this script, and has no returns of single episodes."""
+    return file.read_text(encoding="utf-8").partition("\n")[0] == ",".join(COLUMNS)
+
+
 def draw(runs: dict[tuple[str, ...], np.ndarray]) -> plt.Figure:
     """Draw one panel per task and randomness, one curve per algorithm where all of its seeds were measured."""
     panels = sorted({identity[:2] for identity in runs})
@@ -113,9 +119,13 @@ def draw(runs: dict[tuple[str, ...], np.ndarray]) -> plt.Figure:
 
 def main(args: Args) -> None:
     """Read the files, and write the picture and all rows."""
+    output = args.output.with_suffix(".csv")
     runs = {}
     for file in args.files:
-        for identity, curve in read(file).items():
+        curves = read(file)
+        if file.resolve() == output.resolve() and not is_of_this_script(file):
+            fail(f"--output {args.output}: must have another name than {file}, which would lose its single returns")
+        for identity, curve in curves.items():
             if not np.array_equal(runs.setdefault(identity, curve), curve):
                 fail(f"{file}: its run {', '.join(identity)} must be equal to that of another file")
     if not runs:
@@ -124,7 +134,7 @@ def main(args: Args) -> None:
     for identity in sorted(runs):
         for update, mean in runs[identity].tolist():
             rows.append([*identity, int(update), mean])
-    write_files({**pictures(draw(runs), args.output), args.output.with_suffix(".csv"): csv_text(rows)})
+    write_files({**pictures(draw(runs), args.output), output: csv_text(rows)})
 
 
 if __name__ == "__main__":

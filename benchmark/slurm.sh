@@ -28,7 +28,7 @@ done
 [[ $limit =~ ^[1-9][0-9]*$ ]] || fail "--limit $limit: must be a whole number, at least 1"
 command -v sbatch >/dev/null || fail "sbatch: must be installed; on a single machine benchmark/local.sh does the same"
 [ ! -t 0 ] || fail "standard input: must be commands, one per line, as benchmark/figure7.sh prints them"
-commands=$(sed -e 's/[[:space:]]*$//' -e '/^#/d' -e '/^$/d')
+commands=$(sed -e 's/^[[:space:]]*//' -e 's/[[:space:]]*$//' -e '/^#/d' -e '/^$/d')
 grep -q -v -x -e wait -e '' <<<"$commands" || fail "standard input: must be commands, one per line, has none"
 
 folder=runs/slurm/$(date +%Y-%m-%d_%H-%M-%S)_$$

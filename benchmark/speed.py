@@ -75,13 +75,13 @@ def offline(passes: int, dataset: str, **how) -> float:
 
 
 def inverse_dynamics(passes: int, dataset: str, **how) -> float:
-    """Seconds for updates of the inverse dynamics of d3g_from_obs.py."""
+    """Seconds for a round of d3g_from_obs.py, of a step, updates of the inverse dynamics, and a checkpoint."""
     seconds = rounds(d3g_from_obs, dataset, offline_updates=1, inverse_updates=passes, **how)
     return seconds[2] - seconds[1]
 
 
 def cloning(passes: int, dataset: str, **how) -> float:
-    """Seconds for updates of the policy of bco_baseline.py."""
+    """Seconds for a round of bco_baseline.py, of a step, updates of the policy, and a checkpoint."""
     seconds = rounds(bco_baseline, dataset, policy_updates=passes, inverse_updates=1, **how)
     return seconds[2] - seconds[1]
 
@@ -239,8 +239,9 @@ def all_loops(num_threads: int, dataset: str) -> list[Loop]:
 def main(args: Args) -> None:
     """Measure each loop `repeats` times, all loops in turn, and print the table."""
     for name, x in vars(args).items():
-        if name != "only" and x < 1:
-            fail(f"--{name.replace('_', '-')} {x}: must be at least 1")
+        least = 4 if name == "passes" else 1  # D3G+ needs two random steps before the first of its updates
+        if name != "only" and x < least:
+            fail(f"--{name.replace('_', '-')} {x}: must be at least {least}")
     torch.set_num_threads(args.num_threads)
     theirs = find_spec("stable_baselines3") is not None
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):

@@ -20,6 +20,7 @@ from evaluations import (
     Run,
     check_equal,
     check_seeds,
+    default_output,
     describe_versions,
     evaluations_text,
     read_runs,
@@ -51,10 +52,10 @@ class Args:
     run_dirs: tyro.conf.Positional[tuple[Path, ...]] = ()
     """folders of runs; what else a pattern such as runs/table1/* finds is an error"""
     evaluations: Path | None = None
-    """the table1_evaluations.csv of an earlier call, table1_runs.json beside it, whose runs are taken as well"""
+    """the X_evaluations.csv of an earlier call, X_runs.json beside it, whose runs are taken as well"""
     output: Path | None = None
-    """the Markdown file to write, the others beside it; by default table1.md in the first run's folder, or where those
-    evaluations are"""
+    """the Markdown file to write, the others beside it; by default table1.md in the first run's folder, or
+    without folders X.md, where those evaluations are"""
 
 
 def identify(info: dict) -> tuple[dict, range]:
@@ -192,8 +193,7 @@ def main(args: Args) -> None:
         print(f"all runs: cut to {n} evaluations, which all have")
     caption = describe(runs, n)
     numbers, words = tabulate(runs, n)
-    folder = args.run_dirs[0] if args.run_dirs else args.evaluations.parent
-    output = args.output or folder / "table1.md"
+    output = args.output or default_output(args.run_dirs, args.evaluations, "table1.md")
     write_files(
         {
             output: table_text(caption, words),

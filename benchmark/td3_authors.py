@@ -6,7 +6,7 @@
 Their clone has in `learning_curves` ten seeds per task, evaluated every 5,000 steps as ours are, by 10 episodes without
 noise. RUN_DIRS are runs with their settings, which are not the defaults: benchmark/README.md has the commands. One
 panel per task: the ten seeds in grey under their mean, those runs in purple, and in green the published runs of
-Figure 7, whose settings are those of D3G's paper. Beside the picture go a table, and as for Figure 7 the evaluations
+Figure 7, whose settings are those of D3G's authors. Beside the picture go a table, and as for Figure 7 the evaluations
 and the args.json of RUN_DIRS, which `--evaluations` takes again.
 """
 
@@ -122,7 +122,7 @@ def main(args: Args) -> None:
         if run.identity["algorithm"] != "TD3":
             fail(f"{run.name}: must be a run of TD3, is one of {run.identity['algorithm']}")
     tasks = group(runs)
-    published = group(read_file(args.figure7, identify, HEADER))
+    published = group(read_file(args.figure7, identify, HEADER, "--figure7"))
     figure, axes = plt.subplots(1, len(tasks), figsize=(WIDTH, 2.6), squeeze=False, layout="constrained")
     rows = [["task", "step", "TD3 of", "seeds", "final: mean (range)", "area: mean (range)"]]
     for axis, (task, algorithms) in zip(axes[0], tasks.items(), strict=True):
@@ -132,8 +132,8 @@ def main(args: Args) -> None:
     draw_legend(figure)
     caption = (
         "TD3 of its authors (their curves on Gym's -v1 tasks, from github.com/sfujim/TD3), ours with their settings, "
-        "and ours with those of D3G's paper, as in Figure 7: the last evaluation, and the area under the curve divided "
-        f"by the steps; means over seeds and their range. Versions of ours: {describe_versions(runs)}."
+        "and ours with those of D3G's authors, as in Figure 7: the last evaluation, and the area under the curve "
+        f"divided by the steps; means over seeds and their range. Versions of ours: {describe_versions(runs)}."
     )
     write_files(
         {

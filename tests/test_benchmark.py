@@ -244,7 +244,7 @@ def test_figure7_scores_over_tasks(tmp_path, capsys):
     )
     figure7.main(figure7.Args(runs, random=tmp_path / "random.csv", output=tmp_path / "out.png"))
     out = capsys.readouterr().out
-    assert "scores: DDPG on Hopper-v4 left out, TD3 has no evaluation at step 15000\n" in out
+    assert "scores: DDPG on Hopper-v4 left out, not every run of TD3 has one at step 15000\n" in out
     for algorithm in ("TD3", "D3G"):
         why = "TD3 is not above random actions at step 5000"
         assert f"scores: {algorithm} on Walker2d-v4 left out, {why}\n" in out
@@ -727,6 +727,15 @@ def test_td3_authors_refuses(how, returns, error, tmp_path, capsys):
     assert contents(tmp_path) == before
 
 
+def test_td3_authors_names_the_argument_of_a_file_that_is_not_there(tmp_path, capsys):
+    authors = write_authors(tmp_path / "TD3")
+    run = write_run(tmp_path / "1", [0, 1, 2], algorithm="td3")
+    missing = tmp_path / "none_evaluations.csv"
+    how = {"figure7": missing, "output": tmp_path / "out.png"}
+    said = stop_of(td3_authors, td3_authors.Args(authors, (run,), **how), capsys)
+    assert said.startswith(f"--figure7 {missing}: must be of an earlier call, and the file of its runs beside it: ")
+
+
 def test_td3_authors_leaves_out_runs_that_are_not_complete_and_refuses_damaged_curves(tmp_path, capsys):
     authors = write_authors(tmp_path / "TD3")
     going_on = write_run(tmp_path / "1", [0, 1, 2], algorithm="td3", complete=False)
@@ -795,12 +804,21 @@ def test_runs_of_an_earlier_call_make_the_same_files(name, tmp_path):
         assert run["info"]["versions"] == VERSIONS
 
 
-def test_figure7_by_default_goes_beside_the_evaluations(tmp_path):
-    runs = figure7_runs(tmp_path / "runs")
-    figure7.main(figure7.Args(tuple(runs), output=tmp_path / "mine.png"))
-    (tmp_path / "mine.png").unlink()
-    figure7.main(figure7.Args(evaluations=tmp_path / "mine_evaluations.csv"))
-    assert (tmp_path / "figure7.png").exists()
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_by_default_the_files_of_an_earlier_call_are_made_anew(name, tmp_path):
+    """Under the name of the evaluations: those of another series in the same folder stay."""
+    script, output, make = SCRIPTS[name]
+    runs = make(tmp_path / "runs")
+    script.main(script.Args(tuple(runs), output=tmp_path / output))
+    before = contents(tmp_path)
+    (tmp_path / output).unlink()
+    script.main(script.Args(evaluations=tmp_path / "out_evaluations.csv"))
+    assert contents(tmp_path) == before
+
+    script.main(script.Args(tuple(runs), evaluations=tmp_path / "out_evaluations.csv"))
+    added = contents(tmp_path).keys() - before.keys()
+    assert {path.parent for path in added} == {runs[0].relative_to(tmp_path)}
+    assert f"{name}{Path(output).suffix}" in {path.name for path in added}
 
 
 def test_a_run_that_goes_on_may_be_drawn_again_and_again(tmp_path):
@@ -1158,6 +1176,12 @@ def test_speed_measures_every_script():
         expected = float(rate.replace(",", "")) * float(cost) / 1000 / float(reached)
         assert float(fraction) == pytest.approx(expected, abs=0.02)
         assert 0.02 < expected < 1.2
+
+
+def test_speed_refuses_passes_without_random_steps():
+    command = [sys.executable, ROOT / "benchmark" / "speed.py", "--passes", "3"]
+    child = subprocess.run(command, capture_output=True, text=True)
+    assert (child.returncode, child.stderr) == (2, "error: --passes 3: must be at least 4\n")
 
 
 # ------------------------------------------------------------------------------------------------------- Figure 8

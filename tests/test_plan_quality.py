@@ -4,6 +4,7 @@ And plan_quality_figure.py, which draws its files.
 """
 
 import csv
+import subprocess
 import sys
 from pathlib import Path
 
@@ -154,16 +155,24 @@ def test_learns_as_a_run_does_and_measures_what_it_acts_towards(how, algorithm, 
         ({"scale_states": True}, "--scale-states True: must be used with --standardize"),
         ({"env_id": "MountainCarContinuous-v0"}, "--env-id MountainCarContinuous-v0: must be a MuJoCo task"),
         ({"env_id": "Reacher-v4"}, "--dataset {}: must be a data set with 11 observations"),
+        ({"output": Path("/dev/null")}, "--output /dev/null: must be a new file that can be written: "),
     ],
 )
 def test_refuses(how, error, dataset, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
-        plan_quality.main(plan_quality.Args(dataset, tmp_path / "out.csv", **how))
+        plan_quality.main(plan_quality.Args(**{"dataset": dataset, "output": tmp_path / "out.csv", **how}))
     assert stop.value.code == 2
     said = capsys.readouterr().err
     assert said.startswith(f"error: {error.format(dataset)}")
     assert said.count("\n") == 1
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_refuses_a_task_without_mujoco_where_none_has_been_made_yet(dataset, tmp_path):
+    """In a process of its own: once a MuJoCo task is made, Gymnasium has loaded what is asked for here."""
+    command = [sys.executable, Path(plan_quality.__file__), "--env-id", "Pendulum-v1", "--dataset", dataset]
+    done = subprocess.run([*command, "--output", tmp_path / "out.csv"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "error: --env-id Pendulum-v1: must be a MuJoCo task\n")
 
 
 HEADER = ",".join(plan_quality_figure.COLUMNS)
@@ -201,6 +210,21 @@ def test_draws_every_seed_and_their_mean_where_all_were_measured(tmp_path, monke
     again = (tmp_path / "again" / "plans.csv").read_text()
     assert sorted(again.splitlines()) == sorted([*first.splitlines(), "InvertedPendulum-v4,0.5,D3G,1,10,3.0"])
     assert output.exists()
+    plan_quality_figure.main(plan_quality_figure.Args((tmp_path / "plans.csv",), tmp_path / "plans.png"))
+    assert (tmp_path / "plans.csv").read_text() == first
+
+
+def test_figure_does_not_write_over_the_single_returns_it_is_made_from(tmp_path, capsys):
+    file = tmp_path / "plans.csv"
+    file.write_text(measured("D3G", 1, [5.0, 6.0]))
+    with pytest.raises(SystemExit) as stop:
+        plan_quality_figure.main(plan_quality_figure.Args((file,), tmp_path / "plans.png"))
+    assert stop.value.code == 2
+    output = tmp_path / "plans.png"
+    expected = f"error: --output {output}: must have another name than {file}, which would lose its single returns\n"
+    assert capsys.readouterr().err == expected
+    assert file.read_text() == measured("D3G", 1, [5.0, 6.0])
+    assert not output.exists()
 
 
 @pytest.mark.parametrize(
