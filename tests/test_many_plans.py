@@ -219,8 +219,9 @@ def test_refuses(how, error, dataset, tmp_path, capsys):
 def test_refuses_to_write_over_what_was_measured_before(dataset, tmp_path, capsys):
     earlier = tmp_path / "plans.csv"
     earlier.write_text("measured before\n")
+    short = {"updates": 1000, "frequency": 1000}
     with pytest.raises(SystemExit) as stop:
-        many_plans.main(many_plans.Args((dataset,), earlier, run_dirs=tmp_path / "runs"))
+        many_plans.main(many_plans.Args((dataset,), earlier, run_dirs=tmp_path / "runs", **short))
     assert stop.value.code == 2
     assert f"error: --output {earlier}: must be a new file that can be written: " in capsys.readouterr().err
     assert earlier.read_text() == "measured before\n"
