@@ -73,11 +73,6 @@ def read(file: Path) -> dict[tuple[str, ...], np.ndarray]:
     return {identity: np.array(rows) for identity, rows in runs.items()}
 
 
-def is_of_this_script(file: Path) -> bool:
-    """Whether a file is of an earlier call of this script, and has no returns of single episodes."""
-    return file.read_text(encoding="utf-8").partition("\n")[0] == ",".join(COLUMNS)
-
-
 def draw(runs: dict[tuple[str, ...], np.ndarray]) -> plt.Figure:
     """Draw one panel per task and randomness, one curve per algorithm where all of its seeds were measured."""
     panels = sorted({identity[:2] for identity in runs})
@@ -123,7 +118,8 @@ def main(args: Args) -> None:
     runs = {}
     for file in args.files:
         curves = read(file)
-        if file.resolve() == output.resolve() and not is_of_this_script(file):
+        header = file.read_text(encoding="utf-8").partition("\n")[0]
+        if file.resolve() == output.resolve() and header != ",".join(COLUMNS):
             fail(f"--output {args.output}: must have another name than {file}, which would lose its single returns")
         for identity, curve in curves.items():
             if not np.array_equal(runs.setdefault(identity, curve), curve):

@@ -539,6 +539,15 @@ def test_slurm_reports_a_failure_and_does_not_start_what_depends(slurm, folder):
     assert not (folder / "never").exists()
 
 
+def test_slurm_takes_blanks_before_a_command_or_a_barrier(folder):
+    (folder / "tools").mkdir()
+    (folder / "tools" / "sbatch").symlink_to("/bin/true")
+    environment = ENVIRONMENT | {"PATH": f"{folder / 'tools'}:{ENVIRONMENT['PATH']}"}
+    call("slurm.sh", stdin="  true\n\t# a remark\n  wait\n  touch later", env=environment)
+    stages = {file.name: file.read_text() for file in (folder / "runs" / "slurm").glob("*/stage*.txt")}
+    assert stages == {"stage1.txt": "true\n", "stage2.txt": "touch later\n"}
+
+
 def test_slurm_needs_slurm_and_commands(folder):
     bare = ENVIRONMENT | {"PATH": "/bin"} if not Path("/bin/sbatch").exists() else None
     if bare:
