@@ -4,8 +4,8 @@
 
 Reads the complete runs in the root folder of d3g_gridworld.py. Every seed is drawn: its heatmap, all on the scale of
 D3G's own values, beyond which D3G-'s are cut off; the distance of its proposal at the start, from which the agent's
-random steps are shaded; and its path, up to the goal. Prints what each run has learned in numbers, and writes them
-beside the picture as CSV.
+random steps are shaded, under their mean; and its path, up to the goal. Prints what each run has learned in numbers,
+and writes them and the distances beside the picture as CSV.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,9 @@ from drawing import (
     bootstrap_interval,
     check_info,
     csv_text,
+    draw_curve,
     draw_heatmap,
+    draw_legend,
     fail,
     pictures,
     plt,
@@ -183,8 +185,7 @@ def draw(variants: dict[str, tuple[list[Run], list[dict]]]) -> plt.Figure:
     for axis, (variant, (_, panels)) in zip(paths, variants.items(), strict=True):
         label, color = VARIANTS[variant]
         distances = np.stack([panel["distances"] for panel in panels])
-        distance.plot(panels[0]["steps"], distances.T, color=color, linewidth=0.7)
-        distance.plot([], [], color=color, label=label)
+        draw_curve(distance, panels[0]["steps"], distances, label, color)
         for panel in panels:
             path = panel["path"]
             steps = steps_to_goal(path)
@@ -201,8 +202,8 @@ def draw(variants: dict[str, tuple[list[Run], list[dict]]]) -> plt.Figure:
     distance.set(title="(b)  distance of the proposal", xlabel="environment steps", ylim=(0, None))
     distance.set_ylabel("cells from s + \u03c4(s) to N(s)")
     distance.grid(alpha=0.3)
-    distance.legend(frameon=False)
     thousands(distance.xaxis)
+    draw_legend(bottom)
     return figure
 
 
@@ -221,7 +222,16 @@ def main(args: Args) -> None:
         print(f"{label}: mean distance over the last tenth of training {means.mean():.3g} [{low:.3g}, {high:.3g}]")
     output = args.output or args.root / "figure6.png"
     numbers = [list(rows[0])] + [["" if x is None else x for x in row.values()] for row in rows]
-    write_files({**pictures(draw(variants), output), output.with_suffix(".csv"): csv_text(numbers)})
+    distances = [["variant", "seed", "step", "distance"]]
+    for variant, (runs, panels) in variants.items():
+        for run, panel in zip(runs, panels, strict=True):
+            for step, distance in zip(panel["steps"].astype(int), panel["distances"], strict=True):
+                distances.append([variant, run.identity["seed"], step, distance])
+    tables = {
+        output.with_suffix(".csv"): csv_text(numbers),
+        output.with_name(f"{output.stem}_distances.csv"): csv_text(distances),
+    }
+    write_files({**pictures(draw(variants), output), **tables})
 
 
 if __name__ == "__main__":

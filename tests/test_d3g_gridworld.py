@@ -453,9 +453,10 @@ def draw(*args):
 def test_figure6(root, tmp_path):
     child = draw(root[0], "--output", tmp_path / "figure6.png")
     assert (child.returncode, child.stderr) == (0, "")
-    *lines, last, table = child.stdout.splitlines()
+    *lines, last, table, distances = child.stdout.splitlines()
     assert last == f"figure: {tmp_path / 'figure6.png'}"
     assert table == f"table: {tmp_path / 'figure6.csv'}"
+    assert distances == f"table: {tmp_path / 'figure6_distances.csv'}"
     assert len(lines) == 6
     header, *numbers = rows(tmp_path / "figure6.csv")
     assert header == "variant,seed,value_at_start,overestimation,distance,steps_to_goal,return".split(",")
@@ -487,6 +488,13 @@ def test_figure6(root, tmp_path):
         assert f", distance {float(found[4]):.3g}, " in line
         assert (f" at the goal after {found[5]}, " if found[5] else " misses the goal, ") in line
         assert float(found[6]) == greedy
+    header, *found = rows(tmp_path / "figure6_distances.csv")
+    assert header == ["variant", "seed", "step", "distance"]
+    expected = []
+    for variant, seed in which:
+        table = np.loadtxt(root[0] / variant / f"seed{seed}" / "distances.csv", delimiter=",", skiprows=1)
+        expected += [[variant, str(seed), str(int(step)), str(distance)] for step, distance in table]
+    assert found == expected
     picture = imageio.imread(tmp_path / "figure6.png")
     assert picture.shape[1] >= 1400
     assert picture[..., :3].std() > 10
