@@ -12,13 +12,14 @@ DEMO = runs/demo
 .DEFAULT_GOAL := demo
 
 # Rebuilt from nothing when the pins change. The stamp is written last, so that half an installation is not kept. The
-# packages are compiled on all cores, where pip takes one; what cannot be is for a newer Python, and nothing imports it.
+# packages are compiled on all cores, where pip takes one, without their tests; what cannot be is for a newer Python, and
+# nothing imports it.
 .venv/installed: requirements.txt
 	rm -rf .venv
 	@echo "installing the pinned packages into .venv, once: this takes some minutes"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --no-compile --requirement requirements.txt
-	$(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null || true
+	$(BIN)/python -m compileall -q -j 0 -x /tests/ .venv/lib >/dev/null || true
 	touch $@
 
 demo: .venv/installed
