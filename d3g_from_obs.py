@@ -562,7 +562,8 @@ class NoisyDemonstrator:
         """An action [action_dim] for one observation [obs_dim].
 
         The demonstrator computes in float64. Processors differ in the last bits of the result, and the rounding to
-        float32, as a MuJoCo task has it, removes these: the same demonstrator makes the same data on all of them.
+        float32, as a MuJoCo task has it, removes these, unless an action is so near the middle between two float32
+        numbers that they decide. So the same demonstrator makes the same data on nearly every processor.
         """
         if self.rng.random() < self.randomness:
             a = self.rng.uniform(self.low, self.high)
