@@ -563,7 +563,8 @@ class NoisyDemonstrator:
 
         The demonstrator computes in float64. Processors differ in the last bits of the result, and the rounding to
         float32, as a MuJoCo task has it, removes these, unless an action is so near the middle between two float32
-        numbers that they decide. So the same demonstrator makes the same data on nearly every processor.
+        numbers that they decide. So the same demonstrator makes the same data on every processor, but for rare actions
+        and what follows from them in their episodes.
         """
         if self.rng.random() < self.randomness:
             a = self.rng.uniform(self.low, self.high)
