@@ -743,8 +743,8 @@ def test_the_table_of_the_readme_is_of_the_last_evaluations():
     for task, algorithm, seeds, cells in rows:
         for p, cell in zip(RANDOMNESS, cells.split(" | "), strict=True):
             last = [evaluations[-1] for run, evaluations in rounds[task].items() if run[:2] == (algorithm, p)]
-            count, at_0 = re.fullmatch(r"(\d)(?: \(at 0: (\d)\))?", seeds).groups()
-            assert len(last) == int(at_0 or count if p == 0 else count)
+            count, other_p, other = re.fullmatch(r"(\d)(?: \(at (\d): (\d)\))?", seeds).groups()
+            assert len(last) == int(other if str(p) == other_p else count)
             assert cell == (f"{np.mean(last):.1f}" if task == "Reacher-v4" else f"{np.mean(last):.0f}")
 
 
@@ -783,6 +783,12 @@ def test_what_is_said_of_d3g_plus_from_observations_is_in_its_evaluations():
     first, second, *rest = (f"{value:.1f}" for value in arm["D3G\u207a", 1, 1])
     assert in_text(f"ten evaluations of D3G\u207a are {first}, {second} and then -5.3 to -5.4;")
     assert set(rest) == {"-5.3", "-5.4"}
+    ends = [arm["D3G", 1, seed][-1] for seed in (1, 2)]
+    assert in_text(f"On Reacher-v4's random data its two seeds end at {ends[0]:.1f} and {ends[1]:.1f}.", README)
+    assert in_text(f"ends level with D3G\u207a ({ends[1]:.1f}) with another", README)
+    assert clone[1] < ends[1]
+    held = arm["D3G", 1, 2][1:]
+    assert in_text(f"after the first evaluation all are {max(held):.1f} to {min(held):.1f}.")
     diverged = arm["D3G", 1, 1]
     assert in_text(f"its evaluations are {max(diverged):.1f} to {min(diverged):.1f}")
 
