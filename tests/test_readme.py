@@ -748,6 +748,32 @@ def test_the_table_of_the_readme_is_of_the_last_evaluations():
             assert cell == (f"{np.mean(last):.1f}" if task == "Reacher-v4" else f"{np.mean(last):.0f}")
 
 
+def test_the_table_of_last_evaluations_by_seed_is_of_the_evaluations():
+    arm = read_rounds("table1_d3g_plus_evaluations.csv")["Reacher-v4"]
+    _, table = RESULTS.split(
+        "| Reacher-v4, last evaluation by seed | 0 | 0.25 | 0.5 | 0.75 | 1 |\n|---|---|---|---|---|---|\n"
+    )
+    rows = [line.strip("| ").split(" | ") for line in table.split("\n\n")[0].splitlines()]
+    assert [row[0] for row in rows] == ["D3G\u207a", "BCO", "D3G"]
+    for algorithm, *cells in rows:
+        for p, cell in zip(RANDOMNESS, cells, strict=True):
+            ends = {run[2]: evaluations[-1] for run, evaluations in arm.items() if run[:2] == (algorithm, p)}
+            assert list(ends) == list(range(1, len(ends) + 1))
+            assert cell == ", ".join(f"{end:.1f}" for end in ends.values())
+
+
+def test_what_is_said_of_the_expert_of_reacher_is_what_it_returns():
+    """From the start states of the evaluations of two seeds."""
+    _, args, state = watch.read_run(ROOT / "benchmark/results/experts/Reacher-v4")
+    env = td3_baseline.make_env("Reacher-v4")
+    agent = watch.make_agent(args, state, env)
+    returns = {}
+    for seed in (1, 2):
+        starts = np.random.SeedSequence((seed, 2)).generate_state(10).tolist()
+        returns[seed] = f"{td3_baseline.evaluate(agent, env, starts)[0].mean():.1f}"
+    assert in_text(f"From seed 1's start states the data's expert has {returns[1]}, from seed 2's {returns[2]}")
+
+
 def test_what_is_said_of_d3g_plus_from_observations_is_in_its_evaluations():
     rounds = read_rounds("table1_d3g_plus_evaluations.csv")
     pendulum, arm = rounds["InvertedPendulum-v4"], rounds["Reacher-v4"]
