@@ -748,6 +748,21 @@ def test_the_table_of_the_readme_is_of_the_last_evaluations():
             assert cell == (f"{np.mean(last):.1f}" if task == "Reacher-v4" else f"{np.mean(last):.0f}")
 
 
+def test_what_is_said_of_the_options_on_reacher_is_in_their_evaluations():
+    ends = {}
+    for name in ("standardize", "standardize_clamp"):
+        with open(ROOT / f"benchmark/results/reacher_options/{name}.csv", encoding="utf-8") as file:
+            *_, last = csv.DictReader(file)
+        assert last["step"] == "9000"
+        ends[name] = f"{float(last['return_mean']):.2f}"
+    arm = read_rounds("table1_d3g_plus_evaluations.csv")["Reacher-v4"]
+    d3g, plus = (f"{arm[name, 0.5, 2][-1]:.2f}" for name in ("D3G", "D3G\u207a"))
+    assert in_text(
+        f"With `--standardize` alone the last evaluation is {ends['standardize']}, with `--standardize --clamp-values` "
+        f"{ends['standardize_clamp']}, where D3G has {d3g} and D3G\u207a {plus}."
+    )
+
+
 def test_the_table_of_last_evaluations_by_seed_is_of_the_evaluations():
     arm = read_rounds("table1_d3g_plus_evaluations.csv")["Reacher-v4"]
     _, table = RESULTS.split(
