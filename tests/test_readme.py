@@ -748,19 +748,19 @@ def test_the_table_of_the_readme_is_of_the_last_evaluations():
             assert cell == (f"{np.mean(last):.1f}" if task == "Reacher-v4" else f"{np.mean(last):.0f}")
 
 
-def test_what_is_said_of_the_options_on_reacher_is_in_their_evaluations():
-    ends = {}
-    for name in ("standardize", "standardize_clamp"):
+def test_the_table_of_the_options_on_reacher_is_of_their_evaluations():
+    arm = read_rounds("table1_d3g_plus_evaluations.csv")["Reacher-v4"]
+    ends = {"D3G": arm["D3G", 0.5, 2][-1], "D3G\u207a": arm["D3G\u207a", 0.5, 2][-1]}
+    for options, name in (("`--standardize`", "standardize"), ("`--standardize --clamp-values`", "standardize_clamp")):
         with open(ROOT / f"benchmark/results/reacher_options/{name}.csv", encoding="utf-8") as file:
             *_, last = csv.DictReader(file)
         assert last["step"] == "9000"
-        ends[name] = f"{float(last['return_mean']):.2f}"
-    arm = read_rounds("table1_d3g_plus_evaluations.csv")["Reacher-v4"]
-    d3g, plus = (f"{arm[name, 0.5, 2][-1]:.2f}" for name in ("D3G", "D3G\u207a"))
-    assert in_text(
-        f"With `--standardize` alone the last evaluation is {ends['standardize']}, with `--standardize --clamp-values` "
-        f"{ends['standardize_clamp']}, where D3G has {d3g} and D3G\u207a {plus}."
+        ends[options] = float(last["return_mean"])
+    _, table = RESULTS.split(
+        "| Reacher-v4, 0.5, seed 2 | last evaluation | forty other start states |\n|---|---|---|\n"
     )
+    rows = [line.strip("| ").split(" | ") for line in table.split("\n\n")[0].splitlines()]
+    assert {row[0]: row[1] for row in rows} == {name: f"{end:.2f}" for name, end in ends.items()}
 
 
 def test_the_table_of_last_evaluations_by_seed_is_of_the_evaluations():
@@ -823,7 +823,7 @@ def test_what_is_said_of_d3g_plus_from_observations_is_in_its_evaluations():
     assert d3g[0] < plus[0]
     ahead = [arm["D3G", p, seed][-1] - arm["D3G\u207a", p, seed][-1] for p in (0.25, 0.5, 0.75) for seed in (1, 2)]
     assert in_text(f"and than D3G\u207a, by {min(ahead):.2f} to {max(ahead):.2f}, with both seeds")
-    assert in_text(f"D3G does better there, by {min(ahead):.1f} to {max(ahead):.1f}, with none worse", README)
+    assert in_text(f"D3G does better there, by {min(ahead):.1f} to {max(ahead):.1f}, without any it does worse", README)
     first, second, *rest = (f"{value:.1f}" for value in arm["D3G\u207a", 1, 1])
     assert in_text(f"ten evaluations of D3G\u207a with seed 1 are {first}, {second} and then -5.3 to -5.4;")
     assert set(rest) == {"-5.3", "-5.4"}
