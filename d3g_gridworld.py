@@ -455,7 +455,8 @@ def prepare_torch(args: Args) -> torch.device:
     """Seed torch, set its threads and whether a GPU must repeat bit by bit; return the device to compute on."""
     device = torch.device("cuda" if args.cuda and torch.cuda.is_available() else "cpu")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it a GPU's matrix products may not repeat
-    torch.use_deterministic_algorithms(args.torch_deterministic and device.type == "cuda")
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(args.torch_deterministic)
     torch.set_num_threads(args.num_threads)
     torch.manual_seed(args.seed)
     return device

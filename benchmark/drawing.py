@@ -50,10 +50,14 @@ def bootstrap_interval(returns: np.ndarray, resamples: int = 10_000) -> np.ndarr
     return np.percentile(means, [2.5, 97.5], axis=0)
 
 
-def interquartile_mean(values: np.ndarray) -> float:
-    """The mean without the lowest and the highest quarter [runs], rounded down: of three runs or fewer, the mean."""
-    trimmed = len(values) // 4
-    return float(np.sort(values)[trimmed : len(values) - trimmed].mean())
+def interquartile_mean(values: np.ndarray) -> np.ndarray:
+    """The mean over the runs without the lowest and the highest quarter, rounded down: of three or fewer, the mean.
+
+    Takes [..., runs] and returns [...].
+    """
+    runs = values.shape[-1]
+    trimmed = runs // 4
+    return np.sort(values)[..., trimmed : runs - trimmed].mean(-1)
 
 
 def read_json(file: Path):

@@ -143,7 +143,7 @@ def tabulate(tasks: dict[str, dict[str, list[Run]]]) -> tuple[list[list], list[l
             words.append([task, f"{step:,}", algorithm, str(len(complete))])
             for values in measure(curves).values():
                 low, high = bootstrap_interval(values[:, None])[:, 0].tolist()
-                mean, iqm = float(values.mean()), interquartile_mean(values)
+                mean, iqm = float(values.mean()), float(interquartile_mean(values))
                 numbers[-1] += [mean, low, high, iqm]
                 interval = f" [{low:.1f}, {high:.1f}]" if len(complete) > 1 else ""
                 words[-1] += [f"{mean:.1f}{interval}", f"{iqm:.1f}"]
@@ -180,13 +180,14 @@ def scale(tasks: dict[str, dict[str, list[Run]]], random: dict[str, float]) -> d
     return {algorithm: of for algorithm, of in scores.items() if of}
 
 
-def interquartile_mean_over_tasks(scores: list[np.ndarray]) -> float:
-    """The interquartile mean over the scores of all tasks, [runs] of each.
+def interquartile_mean_over_tasks(scores: list[np.ndarray]) -> np.ndarray:
+    """The interquartile mean over the scores of all tasks, [..., runs] of each: [...].
 
     Every task counts as much as any other: where one has more runs, the scores of the others are repeated. With as many
     runs of each task this is the IQM of rliable (Agarwal et al., NeurIPS 2021)."""
-    most = math.lcm(*(len(of) for of in scores))
-    return interquartile_mean(np.concatenate([np.repeat(of, most // len(of)) for of in scores]))
+    most = math.lcm(*(of.shape[-1] for of in scores))
+    as_many = [np.repeat(of, most // of.shape[-1], axis=-1) for of in scores]
+    return interquartile_mean(np.concatenate(as_many, axis=-1))
 
 
 def stratified_interval(scores: list[np.ndarray], resamples: int = 10_000) -> np.ndarray:
@@ -194,8 +195,7 @@ def stratified_interval(scores: list[np.ndarray], resamples: int = 10_000) -> np
     themselves: the percentile method of rliable."""
     rng = np.random.default_rng(0)
     drawn = [of[rng.integers(len(of), size=(resamples, len(of)))] for of in scores]
-    means = [interquartile_mean_over_tasks(resample) for resample in zip(*drawn, strict=True)]
-    return np.percentile(means, [2.5, 97.5])
+    return np.percentile(interquartile_mean_over_tasks(drawn), [2.5, 97.5])
 
 
 def score_table(scores: dict[str, dict[str, np.ndarray]]) -> list[list[str]]:

@@ -167,7 +167,7 @@ def tabulate(runs: list[Run], n: int) -> tuple[list[list], list[list[str]]]:
             ours = ""
             if mine:
                 scores = np.array([run.curve[:n, 1].max() for run in mine])
-                mean, std, iqm = float(scores.mean()), float(scores.std()), interquartile_mean(scores)
+                mean, std, iqm = float(scores.mean()), float(scores.std()), float(interquartile_mean(scores))
                 ours = f"{mean:.1f} ± {std:.1f} ({iqm:.1f}; {len(scores)})"
                 row = [task, randomness, algorithm, len(scores), n, mean, std, iqm, data["score"], data["mean_return"]]
                 numbers.append(row)

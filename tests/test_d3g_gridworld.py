@@ -147,9 +147,9 @@ def test_the_agent_alone_has_the_papers_networks():
 # ------------------------------------------------------------------------------------------------------- runs
 
 SMALL = {"hidden_sizes": (8, 8), "batch_size": 16, "total_timesteps": 1200, "learning_starts": 600}
-SMALL |= {"eval_frequency": 200, "num_seeds": 2}
+SMALL |= {"eval_frequency": 400, "num_seeds": 2}
 TYPED = ["--hidden-sizes", "8", "8", "--batch-size", "16", "--total-timesteps", "1200", "--learning-starts", "600"]
-TYPED += ["--eval-frequency", "200"]
+TYPED += ["--eval-frequency", "400"]
 
 
 def start(*args):
@@ -204,7 +204,7 @@ def test_run_folder_field_by_field(variant, seed, root):
 
     evaluations = rows(run_dir / "evaluations.csv")
     assert evaluations[0] == ["step", "return_mean", "return_std", "length_mean", "seconds"]
-    steps = [str(step) for step in range(0, 1201, 200)]
+    steps = [str(step) for step in range(0, 1201, 400)]
     assert [row[0] for row in evaluations[1:]] == steps
     for row in evaluations[1:]:
         assert (float(row[1]), float(row[3])) == (-500, 500) or float(row[1]) == 2 - float(row[3])
@@ -282,7 +282,7 @@ def interrupt_and_resume(signum, status, reference, root):
     """Interrupt the second of two runs, resume, and compare both with those of an uninterrupted command."""
     args = ["--variants", "d3g", "--num-seeds", 2, "--run-dir", root, "--checkpoint-frequency", 200]
     process = start(*args)
-    wait_for_row(root / "d3g" / "seed2" / "evaluations.csv", 5, process)
+    wait_for_row(root / "d3g" / "seed2" / "evaluations.csv", 3, process)
     process.send_signal(signum)
     out, _ = finish(process, status)
     if status > 0:
