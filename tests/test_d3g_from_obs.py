@@ -1273,7 +1273,6 @@ def wait_for(condition, process):
 @in_background(
     ("d3g_from_obs", "offline", signal.SIGTERM),
     ("d3g_from_obs", "online", signal.SIGKILL),
-    ("d3g_from_obs", "online", signal.SIGINT),
     ("bco_baseline", "online", signal.SIGKILL),
 )
 def interrupted_runs_end_as_if_never_interrupted(script, when, signum, dataset, reference, tmp_path):
