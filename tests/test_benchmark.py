@@ -27,7 +27,11 @@ import speed  # noqa: E402
 import table1  # noqa: E402
 import td3_authors  # noqa: E402
 
+import bco_baseline  # noqa: E402
+import d3g_continuous  # noqa: E402
 import d3g_from_obs  # noqa: E402
+import d3g_gridworld  # noqa: E402
+import td3_baseline  # noqa: E402
 
 VERSIONS = {"torch": "2.13.0", "numpy": "2.4.6"}
 HEADER = "step,return_mean,return_std,length_mean,seconds"
@@ -1161,44 +1165,34 @@ def test_damaged_files_of_an_earlier_call_are_refused(name, tmp_path, capsys):
 # ---------------------------------------------------------------------------------------------------------- speed
 
 
-def test_speed_has_loops_of_every_script():
-    names = {loop.name for loop in speed.all_loops(1, "data.npz")}
-    assert {name.split(":")[0] for name in names} == {p.name for p in ROOT.glob("*.py")}
+def test_speed_measures_every_script(monkeypatch, capsys):
+    """One short measurement of each loop: the update's operations are those counted by hand, and rates are rates.
 
-
-def test_speed_measures(monkeypatch, capsys):
-    """One short measurement of each kind: the update's operations are those counted by hand, and rates are rates."""
-    of = {}
-    for only in ("tabular_qss.py: QSA", "d3g_continuous.py: D3G\u207a", "from_obs.py: offline", "inverse", "policy"):
-        with monkeypatch.context() as patch:
-            patch.setattr(tempfile, "tempdir", None)  # which it changes
-            speed.main(speed.Args(passes=20, repeats=1, only=only))
-        table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
-        for line in table[1:]:
-            name, *cells = (cell.strip() for cell in line.split("|")[1:-1])
-            of[name] = cells
-    assert set(of) == {
-        "tabular_qss.py: QSA",
-        "d3g_continuous.py: D3G\u207a",
-        "d3g_from_obs.py: offline",
-        "d3g_from_obs.py: offline, D3G\u207a",
-        "d3g_from_obs.py: inverse dynamics",
-        "bco_baseline.py: policy",
-    }
+    Evaluations, which no loop measures, would take most of the time.
+    """
+    for script in (d3g_continuous, d3g_from_obs, d3g_gridworld, td3_baseline, bco_baseline):
+        monkeypatch.setattr(script, "evaluate", lambda *_: (np.zeros(1), np.ones(1)))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # which it changes
+    speed.main(speed.Args(passes=20, repeats=1))
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table]
+    of = {name: cells for name, *cells in rows[1:]}
+    assert {name.split(":")[0] for name in of} - {"Stable-Baselines3"} == {p.name for p in ROOT.glob("*.py")}
     # BCO's policy of 4-256-256-1: forwards of I (8 inputs) and pi, backward of pi without the gradient of its input
     forward = [2 * 256 * (n * 256 + 256 * 256 + 256) for n in (8, 4)]
     backward = 2 * forward[1] - 2 * 256 * 4 * 256
     assert float(of["bco_baseline.py: policy"][1]) == pytest.approx((sum(forward) + backward) / 1e6, abs=0.06)
     for rate, cost, reached, fraction in (x for x in of.values() if x[1]):
-        expected = float(rate.replace(",", "")) * float(cost) / 1000 / float(reached)
-        assert float(fraction) == pytest.approx(expected, abs=0.02)
-        assert 0.02 < expected < 1.2
+        achieved = float(rate.replace(",", "")) * float(cost) / 1000
+        least, most = (achieved / (float(reached) + rounded) for rounded in (0.5, -0.5))
+        assert least - 0.01 < float(fraction) < most + 0.01
+        assert 0.01 < float(fraction) < 2  # beside other processes either may be disturbed
 
 
-def test_speed_refuses_passes_without_random_steps(capsys):
-    with pytest.raises(SystemExit) as stop:
-        speed.main(speed.Args(passes=3))
-    assert (stop.value.code, capsys.readouterr().err) == (2, "error: --passes 3: must be at least 4\n")
+def test_speed_refuses_passes_without_random_steps():
+    command = [sys.executable, ROOT / "benchmark" / "speed.py", "--passes", "3"]
+    child = subprocess.run(command, capture_output=True, text=True)
+    assert (child.returncode, child.stderr) == (2, "error: --passes 3: must be at least 4\n")
 
 
 # ------------------------------------------------------------------------------------------------------- Figure 8
