@@ -15,7 +15,8 @@
     python d3g_from_obs.py --env-id InvertedPendulum-v4 --collect datasets/InvertedPendulum-v4__random.npz
     python bco_baseline.py --env-id InvertedPendulum-v4
 
-It acts in rounds that train an inverse dynamics and, with the actions that this infers for a data set, a cloned policy.
+In every round it acts, trains an inverse dynamics on what it has done so far, infers with that the actions of a data
+set, which has none, and trains a policy to give these actions.
 """
 
 import fcntl
@@ -34,7 +35,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 import gymnasium as gym
 import numpy as np
@@ -48,7 +49,7 @@ from tqdm import tqdm
 
 @dataclass
 class Args:
-    """Act in rounds that train an inverse dynamics and, with the actions it infers for a data set, a cloned policy."""
+    """Clone the policy behind a data set without actions, which an inverse dynamics learned by acting infers."""
 
     # Experiment
     exp_name: str = "bco_baseline"  # the name of this experiment, part of the default run folder
@@ -239,7 +240,7 @@ def train(args: Args) -> Path:
         if run.is_complete():
             return run.folder
         default = Path("datasets", f"{re.sub('[/:]', '_', args.env_id)}__random.npz")
-        data = load_dataset(Path(args.dataset or default), obs_dim, run.info)
+        data = load_dataset(Path(args.dataset or default), args.env_id, obs_dim, run.info)
         device = prepare_torch(args)
         rng = np.random.default_rng(args.seed)
         # The start states of evaluations, apart from those of training (episode_seed)
@@ -333,7 +334,7 @@ def check_args(args: Args) -> None:
 
 
 # Copied from d3g_continuous.fail
-def fail(message: str, status: int = 2) -> None:
+def fail(message: str, status: int = 2) -> NoReturn:
     """Print one line on standard error and exit: with 2 for bad input, with 1 for a run that went wrong."""
     one_line = " ".join(message.split())
     print(f"error: {one_line}", file=sys.stderr)
@@ -588,7 +589,7 @@ class Run:
 
     def add_evaluation(self, step: int, returns: np.ndarray, lengths: np.ndarray, seconds: float) -> None:
         """Add a row to evaluations.csv, of an evaluation that began after so many seconds of training."""
-        check_finite({"the return of an evaluation": returns}, step)
+        check_finite({"the return of an evaluation": returns}, step + self.offset)
         self.evaluations.append(f"{step},{returns.mean()},{returns.std()},{lengths.mean()},{seconds:.2f}")
         self.write_evaluations()
         self.log({"eval/return_mean": returns.mean()}, step)
@@ -720,10 +721,11 @@ def on_thread_error(details: threading.ExceptHookArgs) -> None:
 
 
 # Copied from d3g_from_obs.load_dataset
-def load_dataset(file: Path, obs_dim: int, info: dict) -> ReplayBuffer:
+def load_dataset(file: Path, env_id: str, obs_dim: int, info: dict) -> ReplayBuffer:
     """Return a data set of observations [obs_dim] as a buffer without actions, and describe it in the run's `info`.
 
-    Fail on a file that is none, and if the run to be resumed had begun with other data.
+    Fail on a file that is none, if the JSON file beside it names another task, and if the run to be resumed had begun
+    with other data.
     """
     names = ("observations", "rewards", "next_observations", "terminations")
     try:
@@ -745,9 +747,12 @@ def load_dataset(file: Path, obs_dim: int, info: dict) -> ReplayBuffer:
         about = json.loads(about_file.read_text()) if about_file.exists() else None
         # A NaN, which differs from itself, would make load_checkpoint refuse this very run's checkpoints
         json.dumps(about, allow_nan=False)
+        if isinstance(about, dict) and about.get("env_id", env_id) != env_id:
+            raise ValueError(f"it was collected on {about['env_id']}")
     except Exception as error:  # a damaged or foreign file may raise anything
-        made_by = f"python d3g_from_obs.py --env-id ENV_ID --collect {file} makes one"
-        fail(f"--dataset {file}: must be a data set with {obs_dim} observations ({made_by}): {error!r}")
+        must = f"must be a data set of {env_id}, with observations of {obs_dim} components"
+        made_by = f"python d3g_from_obs.py --env-id {env_id} --collect {file} makes one"
+        fail(f"--dataset {file}: {must} ({made_by}): {error!r}")
 
     data = ReplayBuffer(len(found["rewards"]), obs_dim, 0)
     data.rows[:] = np.column_stack([found[name] for name in names])

@@ -34,7 +34,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 import gymnasium as gym
 import numpy as np
@@ -62,8 +62,8 @@ class Args:
 
     # Environment and budget
     env_id: str = "HalfCheetah-v4"  # the Gymnasium task, Id-v0 or module:Id-v0
-    total_timesteps: int = 1_000_000  # environment steps of the whole run
-    eval_frequency: int = 5_000  # environment steps between evaluations
+    total_timesteps: int = 1_000_000  # environment steps of the whole run, with the random ones at the start
+    eval_frequency: int = 5_000  # environment steps between evaluations; the last one is at a multiple of it
     eval_episodes: int = 10  # noise-free episodes per evaluation, the same start states every time
 
     # Algorithm
@@ -142,8 +142,8 @@ class D3G(nn.Module):
 
     With `standardize` (D3G+, ours, not the paper's) the networks' input for s' is (s' - s) / sigma, and tau and f give
     differences in units of sigma [obs_dim], which `set_units` fixes before the first update. Without it their input is
-    s' itself: `encode(s, s')` is s', and `reach(s, difference)` is s + difference. Without `cycle` (D3G-) there is no
-    forward dynamics.
+    s' itself: `encode(s, s')` is s', and `encode_difference(s, difference)` is s + difference. Without `cycle` (D3G-)
+    there is no forward dynamics.
 
     `action_low` and `action_high` are the bounds [action_dim]; the hyperparameters are explained in `Args`.
     """
@@ -180,7 +180,7 @@ class D3G(nn.Module):
         self.inverse_dynamics = InverseDynamics(obs_dim, action_low, action_high, hidden_sizes)
         if cycle:
             self.forward_dynamics = MLP(obs_dim + len(action_low), *hidden_sizes, obs_dim)
-        self.optimizers = {}
+        self.optimizers = {}  # of the networks so far: the targets below are not trained
         for name, network in self.named_children():
             self.optimizers[name] = torch.optim.Adam(network.parameters(), learning_rate, fused=True)
 
@@ -201,7 +201,7 @@ class D3G(nn.Module):
         """The networks' input for the next state s': s' itself, or (s' - s) / sigma. All [batch, obs_dim]."""
         return (s_next - s) / self.sigma if self.standardize else s_next
 
-    def reach(self, s: torch.Tensor, difference: torch.Tensor) -> torch.Tensor:
+    def encode_difference(self, s: torch.Tensor, difference: torch.Tensor) -> torch.Tensor:
         """The networks' input for s + a difference that tau or f gave: that sum, or the difference itself.
 
         All [batch, obs_dim].
@@ -215,12 +215,12 @@ class D3G(nn.Module):
         """
         if not self.with_cycle:
             return p
-        return self.reach(s, self.forward_dynamics(s, self.inverse_dynamics(s, p)))
+        return self.encode_difference(s, self.forward_dynamics(s, self.inverse_dynamics(s, p)))
 
     def update(self, batch: tuple[torch.Tensor, ...]) -> None:
         """Learn from a batch s, a, r, s', terminated, each [batch, width]; leave the latest losses in `self.losses`.
 
-        |...|^2 is the mean of squares over batch and components, as in the authors' code, where the paper prints norms.
+        |...|^2 is the mean of squares over batch and components, as in the authors' code; the paper prints norms.
         The order of the steps is theirs, too: the paper's Algorithm 1 has proposal and targets before the dynamics. The
         comments are those of D3G; in D3G+ x, p and c are differences in units of sigma, so that p is tau(s) and c is
         f(s, I(s, p)). In D3G- C(s, p) is p, so that there is no Eq. 11 and the distance in Eq. 12 is 0.
@@ -231,7 +231,7 @@ class D3G(nn.Module):
 
         # Eq. 13, target: y = r + gamma (1 - terminated) min_i Q_i'(s', C(s', s' + tau'(s')))
         with torch.no_grad():
-            c = self.cycle(s_next, self.reach(s_next, self.proposal_target(s_next)))
+            c = self.cycle(s_next, self.encode_difference(s_next, self.proposal_target(s_next)))
             q1, q2 = (critic(s_next, c) for critic in self.critic_target)
             y = r + self.gamma * (1 - terminated) * torch.min(q1, q2)
 
@@ -250,7 +250,7 @@ class D3G(nn.Module):
 
         if self.updates % self.policy_frequency == 0:
             # Eq. 12, proposal p = s + tau(s): minimise -Q_1(s, C(s, p)) + beta |p - C(s, p)|^2 through I, f
-            p = self.reach(s, self.proposal(s))
+            p = self.encode_difference(s, self.proposal(s))
             c = self.cycle(s, p)
             self.minimise("proposal", -self.critic[0](s, c).mean() + self.beta * F.mse_loss(c, p))
 
@@ -274,7 +274,7 @@ class D3G(nn.Module):
         """Eq. 9: I(s, s + tau(s)) + noise for one observation [obs_dim], clipped to the action bounds [action_dim]."""
         bias = self.inverse_dynamics.action_bias
         s = torch.as_tensor(observation, dtype=bias.dtype, device=bias.device).unsqueeze(0)
-        p = self.reach(s, self.proposal(s))
+        p = self.encode_difference(s, self.proposal(s))
         action = self.inverse_dynamics(s, p).squeeze(0).cpu().numpy()
         return np.clip(action + noise, self.action_low, self.action_high).astype(self.action_low.dtype)
 
@@ -435,7 +435,7 @@ def check_args(args: Args) -> None:
     check("resume", not args.resume or args.run_dir is not None, "used with --run-dir")
 
 
-def fail(message: str, status: int = 2) -> None:
+def fail(message: str, status: int = 2) -> NoReturn:
     """Print one line on standard error and exit: with 2 for bad input, with 1 for a run that went wrong."""
     one_line = " ".join(message.split())
     print(f"error: {one_line}", file=sys.stderr)
@@ -680,7 +680,7 @@ class Run:
 
     def add_evaluation(self, step: int, returns: np.ndarray, lengths: np.ndarray, seconds: float) -> None:
         """Add a row to evaluations.csv, of an evaluation that began after so many seconds of training."""
-        check_finite({"the return of an evaluation": returns}, step)
+        check_finite({"the return of an evaluation": returns}, step + self.offset)
         self.evaluations.append(f"{step},{returns.mean()},{returns.std()},{lengths.mean()},{seconds:.2f}")
         self.write_evaluations()
         self.log({"eval/return_mean": returns.mean()}, step)

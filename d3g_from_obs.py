@@ -20,11 +20,14 @@ dynamics only. By default the data are those of a random policy; `--collect` mak
     python d3g_from_obs.py --demonstrator runs/expert/model.pt --randomness 0.5 --collect half.npz
     python d3g_from_obs.py --dataset half.npz
 
-`--standardize --scale-states --clamp-values --aim-halfway` trains D3G+, which is ours. In place of s' the networks see
-the difference s' - s, in units of its standard deviation over the data, and in place of s they see s divided by its
-root mean square over the data. The values that the forward dynamics is asked for, and those in the targets, stay within
-those of the batch's transitions. And it acts towards halfway between the proposal and the next state that the forward
-dynamics gives for the proposal's value.
+D3G+ is ours and has four options, `--standardize --scale-states --clamp-values --aim-halfway`:
+
+    --standardize    in place of s' the networks see s' - s, in units of its standard deviation over the data
+    --scale-states   in place of s they see s divided by its root mean square over the data
+    --clamp-values   the value q for which the forward dynamics gives a next state, and the value of the next state in
+                     the target, are kept within the values of the batch's transitions
+    --aim-halfway    it acts towards halfway between the proposal and the next state that the forward dynamics gives
+                     for the proposal's value
 """
 
 import copy
@@ -44,7 +47,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 import gymnasium as gym
 import numpy as np
@@ -83,7 +86,7 @@ class Args:
     steps_per_round: int = 1_000  # environment steps per round
     inverse_updates: int = 10_000  # updates of the inverse dynamics per round, on the steps of all rounds so far
     eval_frequency: int = 1_000  # offline updates between evaluations of the imagined plan
-    eval_episodes: int = 10  # noise-free episodes per evaluation, the same start states every time
+    eval_episodes: int = 10  # noise-free episodes, and imagined plans, per evaluation; always the same start states
 
     # Algorithm
     learning_rate: float = 3e-4  # learning rate of every Adam optimiser
@@ -94,10 +97,10 @@ class Args:
     policy_frequency: int = 2  # the paper's d: the proposal and the target networks change at every d-th update
     exploration_noise: float = 0.1  # standard deviation of the exploration noise, in units of the action scale
     beta: float = 1.0  # weight of the distance between a proposal and its cycle (Eq. 12)
-    standardize: bool = False  # D3G+ (ours): give the networks s' - s, divided by its standard deviation, and not s'
-    scale_states: bool = False  # D3G+: give them s divided by its root mean square; needs --standardize
-    clamp_values: bool = False  # D3G+: clamp f's q, and min_i Q_i' in the target, to the batch's range of Q_1'(s, s')
-    aim_halfway: bool = False  # D3G+: act towards halfway between p and C(s, p), the next state of the imagined plan
+    standardize: bool = False  # D3G+ (ours), 1 of 4: give the networks s' - s over its standard deviation, not s'
+    scale_states: bool = False  # D3G+, 2 of 4: give them s divided by its root mean square; needs --standardize
+    clamp_values: bool = False  # D3G+, 3 of 4: keep values of proposals within those of the batch's transitions
+    aim_halfway: bool = False  # D3G+, 4 of 4: act towards halfway between the proposal and the plan's next state
 
 
 # Copied from d3g_continuous.MLP
@@ -183,11 +186,12 @@ class D3G(nn.Module):
                                                                   without    with the option
     scale(s), for a state s                    (`scale_states`)   s          s / state_scale, one number
     encode(s, s'), for the next state s'       (`standardize`)    s'         (s' - s) / sigma [obs_dim]
-    reach(s, d), where d is what tau or f gave (`standardize`)    s + d      d, a difference in units of sigma
+    encode_difference(s, d), for the next state that lies d, which tau or f gave, from s
+                                               (`standardize`)    s + d      d, a difference in units of sigma
 
     `set_units` and `set_state_scale` fix sigma and state_scale before the first update. `scale_states` needs
-    `standardize`, since s / state_scale + d would not be in the units of s'. With `clamp_values` the value that the
-    cycle asks f for and the next state's value in the target (Eq. 13) are clamped to [`value_low`, `value_high`], the
+    `standardize`, since s / state_scale + d would not be in the units of s'. With `clamp_values` the q that the
+    cycle gives to f and the next state's value in the target (Eq. 13) are clamped to [`value_low`, `value_high`], the
     lowest and the highest Q_1'(s, s') of the batch. A proposal whose q is outside has no gradient through q; only its
     distance from the cycle moves it.
 
@@ -238,7 +242,7 @@ class D3G(nn.Module):
         self.proposal = MLP(obs_dim, *hidden_sizes, obs_dim)
         self.inverse_dynamics = InverseDynamics(obs_dim, action_low, action_high, hidden_sizes)
         self.forward_dynamics = MLP(obs_dim + 1, *hidden_sizes, obs_dim)
-        self.optimizers = {}
+        self.optimizers = {}  # of the networks so far: the targets below are not trained
         for name, network in self.named_children():
             self.optimizers[name] = torch.optim.Adam(network.parameters(), learning_rate, fused=True)
 
@@ -274,8 +278,8 @@ class D3G(nn.Module):
         """The state that the input `x` stands for: the inverse of `encode`. All [batch, obs_dim]."""
         return s + self.sigma * x if self.standardize else x
 
-    # Copied from d3g_continuous.D3G.reach
-    def reach(self, s: torch.Tensor, difference: torch.Tensor) -> torch.Tensor:
+    # Copied from d3g_continuous.D3G.encode_difference
+    def encode_difference(self, s: torch.Tensor, difference: torch.Tensor) -> torch.Tensor:
         """The networks' input for s + a difference that tau or f gave: that sum, or the difference itself.
 
         All [batch, obs_dim].
@@ -289,15 +293,15 @@ class D3G(nn.Module):
     def cycle(self, s: torch.Tensor, p: torch.Tensor, critic: nn.ModuleList) -> torch.Tensor:
         """C(s, p) of Algorithm 2, imitation: q = Q_1(s, p) by `critic`, clamped, then s + f(s, q): [batch, obs_dim].
 
-        s [batch, obs_dim] is as `scale` gives it, p [batch, obs_dim] as `reach` does.
+        s [batch, obs_dim] is as `scale` gives it, p [batch, obs_dim] as `encode_difference` does.
         """
         q = self.clamp(critic[0](s, p))
-        return self.reach(s, self.forward_dynamics(s, q))
+        return self.encode_difference(s, self.forward_dynamics(s, q))
 
     def update(self, batch: tuple[torch.Tensor, ...]) -> None:
         """Learn from a batch s, a (empty), r, s', terminated, each [batch, width]; leave the losses in `self.losses`.
 
-        |...|^2 is the mean of squares over batch and components, as in the authors' code, where the paper prints norms.
+        |...|^2 is the mean of squares over batch and components, as in the authors' code; the paper prints norms.
         The order of the steps is theirs, too: the paper's Algorithm 1 has proposal and targets before the forward
         dynamics. The comments are those of D3G; in D3G+ x, p and c are differences in units of sigma, so that p is
         tau(s) and c is f(s, Q_1(s, p)).
@@ -317,7 +321,7 @@ class D3G(nn.Module):
         # Eq. 13, target, its cycle with the target critic's q as in the authors' code (Algorithm 2 prints Q_theta):
         # y = r + gamma (1 - terminated) min_i Q_i'(s', C(s', s' + tau'(s')))
         with torch.no_grad():
-            c = self.cycle(s_next, self.reach(s_next, self.proposal_target(s_next)), self.critic_target)
+            c = self.cycle(s_next, self.encode_difference(s_next, self.proposal_target(s_next)), self.critic_target)
             q1, q2 = (critic(s_next, c) for critic in self.critic_target)
             y = r + self.gamma * (1 - terminated) * self.clamp(torch.min(q1, q2))
 
@@ -327,12 +331,12 @@ class D3G(nn.Module):
         self.losses["qf1_values"] = q1.detach().mean()
 
         # Eq. 14, forward dynamics: minimise |s + f(s, Q_1'(s, s')) - s'|^2
-        self.minimise("forward_dynamics", F.mse_loss(self.reach(s, self.forward_dynamics(s, q_data)), x))
+        self.minimise("forward_dynamics", F.mse_loss(self.encode_difference(s, self.forward_dynamics(s, q_data)), x))
 
         if self.updates % self.policy_frequency == 0:
             # Eq. 12, proposal p = s + tau(s): minimise -Q_1(s, C(s, p)) + beta |p - C(s, p)|^2. The gradient reaches
             # tau through p and, in C(s, p) = s + f(s, q), through q = Q_1(s, p).
-            p = self.reach(s, self.proposal(s))
+            p = self.encode_difference(s, self.proposal(s))
             c = self.cycle(s, p, self.critic)
             self.minimise("proposal", -self.critic[0](s, c).mean() + self.beta * F.mse_loss(c, p))
 
@@ -361,10 +365,10 @@ class D3G(nn.Module):
     def aim(self, s: torch.Tensor) -> torch.Tensor:
         """What to act towards from s: p = s + tau(s), or with `aim_halfway` (p + C(s, p)) / 2. Both [batch, obs_dim].
 
-        s is as `scale` gives it, the result as `reach` does: `decode` makes a state of it. The q of C is the target
-        critic's, as in `imagine`; with `clamp_values` it is clamped to those of the last batch.
+        s is as `scale` gives it, the result as `encode_difference` does: `decode` makes a state of it. The q of C is
+        the target critic's, as in `imagine`; with `clamp_values` it is clamped to those of the last batch.
         """
-        p = self.reach(s, self.proposal(s))
+        p = self.encode_difference(s, self.proposal(s))
         if self.aim_halfway:
             return (p + self.cycle(s, p, self.critic_target)) / 2
         return p
@@ -389,7 +393,7 @@ class D3G(nn.Module):
         plan = []
         for _ in range(steps):
             scaled = self.scale(s)
-            p = self.reach(scaled, self.proposal(scaled))
+            p = self.encode_difference(scaled, self.proposal(scaled))
             c = self.cycle(scaled, p, self.critic_target)
             s = self.decode(s, c)
             plan.append(s)
@@ -446,7 +450,7 @@ def train(args: Args) -> Path:
             file = Path(args.dataset)
         else:
             file = collect(args, Path("datasets", f"{re.sub('[/:]', '_', args.env_id)}__random.npz"), env)
-        data = load_dataset(file, obs_dim, run.info)
+        data = load_dataset(file, args.env_id, obs_dim, run.info)
         if args.standardize and len(data.rows) < 2:
             fail(f"--dataset {file}: must have at least 2 transitions with --standardize")
         device = prepare_torch(args)
@@ -505,7 +509,7 @@ def train(args: Args) -> Path:
         # last round leaves is not evaluated. A run that resumed at the start of a round has that evaluation already
         while step < total_steps:
             if step == len(run.evaluations) * args.steps_per_round:
-                check_finite(agent.state_dict(), step)
+                check_finite(agent.state_dict(), step + run.offset)
                 seconds = run.seconds()
                 returns, lengths = evaluate(agent, eval_env, eval_seeds)
                 run.add_evaluation(step, returns, lengths, seconds)
@@ -516,7 +520,7 @@ def train(args: Args) -> Path:
                 if done:
                     observation, _ = env.reset(seed=episode_seed(args.seed, episode))
                     observation = np.copy(observation)  # some tasks reuse their array
-                    check_finite({"observation": observation}, step)
+                    check_finite({"observation": observation}, step + run.offset)
                     episode += 1
                     episode_return = 0.0
                     episode_length = 0
@@ -530,15 +534,16 @@ def train(args: Args) -> Path:
                 episode_return += reward
                 episode_length += 1
                 run.bar.update()
-                check_finite({"observation": observation, "reward": reward}, step)
+                check_finite({"observation": observation, "reward": reward}, step + run.offset)
                 if done:
                     run.log_episode(episode_return, episode_length, step)
             for _ in range(args.inverse_updates):
                 agent.update_inverse_dynamics(replay.sample(args.batch_size, rng, device))
-            check_finite(agent.losses, step)
+            check_finite(agent.losses, step + run.offset)
+            # Not run.log_losses: the other losses are still those of the offline phase
             run.log({"losses/inverse_dynamics_loss": agent.losses["inverse_dynamics_loss"]}, step)
 
-        check_finite(agent.state_dict(), step)
+        check_finite(agent.state_dict(), step + run.offset)
         run.finish(
             {"obs_dim": obs_dim, "action_dim": len(low), "action_low": low.tolist(), "action_high": high.tolist()}
         )
@@ -561,10 +566,9 @@ class NoisyDemonstrator:
     def act(self, observation: np.ndarray) -> np.ndarray:
         """An action [action_dim] for one observation [obs_dim].
 
-        The demonstrator computes in float64. Processors differ in the last bits of the result, and the rounding to
-        float32, as a MuJoCo task has it, removes these, unless an action is so near the middle between two float32
-        numbers that they decide. So the same demonstrator makes the same data on every processor, but for rare actions
-        and what follows from them in their episodes.
+        The demonstrator computes in float64, where processors differ in the last bits. Rounded to float32, the type of
+        a MuJoCo task's actions, the results are nearly always equal, so that the same demonstrator makes the same data
+        on every processor, except for rare actions and what follows from them in their episodes.
         """
         if self.rng.random() < self.randomness:
             a = self.rng.uniform(self.low, self.high)
@@ -638,6 +642,9 @@ def check_args(args: Args) -> None:
     check("dataset_seed", 0 <= args.dataset_seed < 2**32, "from 0 to 2**32 - 1")
     check("collect", args.collect is None or args.dataset is None, "used without --dataset")
     check("collect", args.collect is None or args.collect.endswith(".npz"), "a file whose name ends in .npz")
+    of_a_run = args.collect is None or args.seed == Args.seed
+    check("seed", of_a_run, "used without --collect, which has --dataset-seed")
+    check("run_dir", args.collect is None or args.run_dir is None, "used without --collect")
     check("randomness", 0 <= args.randomness <= 1, "from 0 to 1")
     check("randomness", args.randomness == 1 or args.collect is not None, "used with --collect")
     check("demonstrator", args.demonstrator is None or args.collect is not None, "used with --collect")
@@ -672,7 +679,7 @@ def check_args(args: Args) -> None:
 
 
 # Copied from d3g_continuous.fail
-def fail(message: str, status: int = 2) -> None:
+def fail(message: str, status: int = 2) -> NoReturn:
     """Print one line on standard error and exit: with 2 for bad input, with 1 for a run that went wrong."""
     one_line = " ".join(message.split())
     print(f"error: {one_line}", file=sys.stderr)
@@ -927,7 +934,7 @@ class Run:
 
     def add_evaluation(self, step: int, returns: np.ndarray, lengths: np.ndarray, seconds: float) -> None:
         """Add a row to evaluations.csv, of an evaluation that began after so many seconds of training."""
-        check_finite({"the return of an evaluation": returns}, step)
+        check_finite({"the return of an evaluation": returns}, step + self.offset)
         self.evaluations.append(f"{step},{returns.mean()},{returns.std()},{lengths.mean()},{seconds:.2f}")
         self.write_evaluations()
         self.log({"eval/return_mean": returns.mean()}, step)
@@ -1058,10 +1065,11 @@ def on_thread_error(details: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(details)
 
 
-def load_dataset(file: Path, obs_dim: int, info: dict) -> ReplayBuffer:
+def load_dataset(file: Path, env_id: str, obs_dim: int, info: dict) -> ReplayBuffer:
     """Return a data set of observations [obs_dim] as a buffer without actions, and describe it in the run's `info`.
 
-    Fail on a file that is none, and if the run to be resumed had begun with other data.
+    Fail on a file that is none, if the JSON file beside it names another task, and if the run to be resumed had begun
+    with other data.
     """
     names = ("observations", "rewards", "next_observations", "terminations")
     try:
@@ -1083,9 +1091,12 @@ def load_dataset(file: Path, obs_dim: int, info: dict) -> ReplayBuffer:
         about = json.loads(about_file.read_text()) if about_file.exists() else None
         # A NaN, which differs from itself, would make load_checkpoint refuse this very run's checkpoints
         json.dumps(about, allow_nan=False)
+        if isinstance(about, dict) and about.get("env_id", env_id) != env_id:
+            raise ValueError(f"it was collected on {about['env_id']}")
     except Exception as error:  # a damaged or foreign file may raise anything
-        made_by = f"python d3g_from_obs.py --env-id ENV_ID --collect {file} makes one"
-        fail(f"--dataset {file}: must be a data set with {obs_dim} observations ({made_by}): {error!r}")
+        must = f"must be a data set of {env_id}, with observations of {obs_dim} components"
+        made_by = f"python d3g_from_obs.py --env-id {env_id} --collect {file} makes one"
+        fail(f"--dataset {file}: {must} ({made_by}): {error!r}")
 
     data = ReplayBuffer(len(found["rewards"]), obs_dim, 0)
     data.rows[:] = np.column_stack([found[name] for name in names])
@@ -1199,7 +1210,7 @@ def stop_collecting_on_a_signal() -> None:
 
 
 def save_dataset(data: ReplayBuffer, about: dict, file: Path) -> None:
-    """Write the data set and the JSON file that describes it, both whole or neither."""
+    """Write the data set, and before it the JSON file that describes it: the data are never there without that."""
     s, _, r, s_next, terminated = np.split(data.rows, np.cumsum(data.widths)[:-1], axis=1)
     try:
         with open(partial_file(file), "wb") as opened:

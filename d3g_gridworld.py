@@ -12,7 +12,12 @@
 # ///
 """D3G and, without its cycle, D3G- in a gridworld: Figure 6 of Edwards et al., ICML 2020.
 
-python d3g_gridworld.py
+    python d3g_gridworld.py
+
+trains five seeds of each, one run after the other. One of these runs alone, so that several can go on side by side and
+one that ends in NaN, as those of D3G- may with more steps, does not keep the others from being trained:
+
+    python d3g_gridworld.py --variants d3g --seed 3 --num-seeds 1
 """
 
 import copy
@@ -32,7 +37,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 import gymnasium as gym
 import numpy as np
@@ -58,7 +63,7 @@ class Args:
     num_seeds: int = 5  # runs of each variant, with this seed and those after it
     torch_deterministic: bool = True  # on a GPU, use only kernels that repeat bit by bit (a CPU run always does)
     cuda: bool = True  # use a GPU if there is one
-    num_threads: int = 1  # CPU threads; 1 is best for seeds side by side, raise it for a single run
+    num_threads: int = 1  # CPU threads of the run that is being trained
     run_dir: str | None = None  # root of runs {variant}/seed{k}; by default runs/gridworld__{exp_name}__{seed}__{time}
     resume: bool = False  # continue the runs in --run-dir from their checkpoints, or start those that have none
     checkpoint_frequency: int = 10_000  # environment steps between checkpoints, each at the next end of an episode
@@ -178,7 +183,7 @@ class D3G(nn.Module):
         self.inverse_dynamics = InverseDynamics(2 * obs_dim, *hidden_sizes, num_actions)
         if cycle:
             self.forward_dynamics = MLP(obs_dim + num_actions, *hidden_sizes, obs_dim)
-        self.optimizers = {}
+        self.optimizers = {}  # of the networks so far: the targets below are not trained
         for name, network in self.named_children():
             self.optimizers[name] = torch.optim.Adam(network.parameters(), learning_rate, fused=True)
 
@@ -434,7 +439,7 @@ def check_args(args: Args) -> None:
 
 
 # Copied from d3g_continuous.fail
-def fail(message: str, status: int = 2) -> None:
+def fail(message: str, status: int = 2) -> NoReturn:
     """Print one line on standard error and exit: with 2 for bad input, with 1 for a run that went wrong."""
     one_line = " ".join(message.split())
     print(f"error: {one_line}", file=sys.stderr)
@@ -664,7 +669,7 @@ class Run:
 
     def add_evaluation(self, step: int, returns: np.ndarray, lengths: np.ndarray, seconds: float) -> None:
         """Add a row to evaluations.csv, of an evaluation that began after so many seconds of training."""
-        check_finite({"the return of an evaluation": returns}, step)
+        check_finite({"the return of an evaluation": returns}, step + self.offset)
         self.evaluations.append(f"{step},{returns.mean()},{returns.std()},{lengths.mean()},{seconds:.2f}")
         self.write_evaluations()
         self.log({"eval/return_mean": returns.mean()}, step)

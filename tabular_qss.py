@@ -29,7 +29,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Literal, NoReturn, TextIO
 
 import numpy as np
 import tyro
@@ -64,8 +64,8 @@ class Args:
     # Budget
     episodes: int = 50_000  # training episodes; in Figure 4d, those before the actions are relabelled
     transfer_episodes: int = 10_000  # training episodes after the relabelling (Figure 4d only)
-    eval_frequency: int | None = None  # training episodes between evaluations; Figure 4d: 10, all others: 1,000
-    eval_episodes: int | None = None  # greedy episodes per evaluation; appendix: 10, all others: 1
+    eval_frequency: int | None = None  # training episodes between evaluations (not Figures 2, 3); 4d: 10, others: 1,000
+    eval_episodes: int | None = None  # greedy episodes per evaluation (not Figures 2, 3); appendix: 10, others: 1
 
     # Algorithm
     learning_rate: float = 0.01  # step size of the updates (the paper's alpha)
@@ -336,12 +336,26 @@ def learn_table(
     Q = np.full((NUM_STATES, columns), args.initial_value)
 
     def learn(moves: np.ndarray, episodes: int, eval_frequency: int) -> np.ndarray:
-        task = (moves, start, slip, int(windy), episodes, eval_frequency, args.eval_episodes)
-        how = (args.learning_rate, args.gamma, args.start_e, args.end_e, args.exploration_steps, rng, eval_rng)
+        how = {
+            "moves": moves,
+            "start": start,
+            "slip": slip,
+            "windy": int(windy),
+            "episodes": episodes,
+            "eval_frequency": eval_frequency,
+            "eval_episodes": args.eval_episodes,
+            "alpha": args.learning_rate,
+            "gamma": args.gamma,
+            "start_e": args.start_e,
+            "end_e": args.end_e,
+            "exploration_steps": args.exploration_steps,
+            "rng": rng,
+            "eval_rng": eval_rng,
+        }
         if algorithm == "QSA":
-            return learn_qsa(Q, *task, *how)
+            return learn_qsa(Q, **how)
         actions, counts = known_actions(num_actions, windy, learned)
-        return learn_qss(Q, actions, counts, learned, *task, *how)
+        return learn_qss(Q, actions, counts, learned, **how)
 
     moves = np.arange(num_actions) % 4
     if labels is None:
@@ -361,9 +375,10 @@ def learn_table(
 BOTH = ("QSA", "QSS")
 NUM_ACTIONS = (4, 40, 400)
 SLIPS = (0.25, 0.5, 0.75)
+FIGURE3_SLIPS = (0.0, *SLIPS, 1.0)
 CURVES = {  # experiment: {(algorithm, setting): arguments of learn_table}
     "figure2": {(x, 0.0): {} for x in BOTH},
-    "figure3": {(x, slip): {"slip": slip} for slip in (0.0, *SLIPS, 1.0) for x in BOTH},
+    "figure3": {(x, slip): {"slip": slip} for slip in FIGURE3_SLIPS for x in BOTH},
     "figure4a": {("QSA", n): {"num_actions": n} for n in NUM_ACTIONS},
     "figure4b": {("QSS", n): {"num_actions": n} for n in NUM_ACTIONS},
     "figure4c": {("QSS", n): {"num_actions": n, "learned": True} for n in NUM_ACTIONS},
@@ -417,8 +432,9 @@ def compare_returns(args: Args, returns: np.ndarray) -> np.ndarray:
             first = f"first at episode {evaluated_episodes(args)[points[0]]}"
         else:
             first = "never"
+        last = evaluated_episodes(args)[-1]
         final = interval(returns[k, :, -1])
-        print(f"{algorithm}, {setting}: final return {final}, {near} {optimum:.2f} {first}")
+        print(f"{algorithm}, {setting}: return {final} after episode {last}, {near} {optimum:.2f} {first}")
     return returns.reshape(-1, 1)
 
 
@@ -429,9 +445,15 @@ def compare_values(values: np.ndarray) -> np.ndarray:
     difference = abs(qss - qsa)
     mean_fraction = interval(abs(fraction).mean(1))
     largest = abs(fraction.mean(0)).max()
-    print(f"absolute fraction: mean over states {mean_fraction}, largest {largest:.4g} (of the mean over seeds)")
+    print(
+        f"absolute fraction (QSS - QSA) / max(|QSA|, 0.1): mean over states {mean_fraction}, "
+        f"largest {largest:.4g} (of the mean over seeds)"
+    )
     mean_difference = interval(difference.mean(1))
-    print(f"absolute difference: mean over states {mean_difference}, largest {difference.max():.4g}")
+    print(
+        f"absolute difference: mean over states {mean_difference}, "
+        f"largest {difference.max():.4g} (of all seeds and states)"
+    )
     return np.stack([qsa, qss, fraction, difference], -1).reshape(-1, 4)
 
 
@@ -440,10 +462,10 @@ def measure_distances(values: np.ndarray) -> np.ndarray:
 
     The distance is that of the 121 values of a seed, Euclidean.
     """
-    qsa = values[0::2]  # [slips, seeds, 121]
+    qsa = values[0::2]  # [slips, seeds, 121]; in CURVES the two algorithms alternate
     qss = values[1::2]
     distance = np.linalg.norm(qss - qsa, axis=2)
-    for k, slip in enumerate((0.0, *SLIPS, 1.0)):
+    for k, slip in enumerate(FIGURE3_SLIPS):
         qsa_moved = np.linalg.norm((qsa[k] - qsa[0]).mean(0))
         qss_moved = np.linalg.norm((qss[k] - qss[0]).mean(0))
         print(
@@ -533,7 +555,7 @@ def check_args(args: Args) -> None:
 
 
 # Copied from d3g_continuous.fail
-def fail(message: str, status: int = 2) -> None:
+def fail(message: str, status: int = 2) -> NoReturn:
     """Print one line on standard error and exit: with 2 for bad input, with 1 for a run that went wrong."""
     one_line = " ".join(message.split())
     print(f"error: {one_line}", file=sys.stderr)
@@ -610,7 +632,7 @@ def frame_results(args: Args) -> tuple[str, list[str]]:
         starts = [f"{seed},{cell}" for seed in seeds for cell in cells]
     elif args.experiment == "figure3":
         header = "slip,seed,row,column,qsa_value,qss_value,distance"
-        starts = [f"{slip},{seed},{cell}" for slip in (0.0, *SLIPS, 1.0) for seed in seeds for cell in cells]
+        starts = [f"{slip},{seed},{cell}" for slip in FIGURE3_SLIPS for seed in seeds for cell in cells]
     else:
         header = "episode,algorithm,setting,seed,return"
         starts = []

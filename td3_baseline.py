@@ -34,7 +34,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Literal, NoReturn, TextIO
 
 import gymnasium as gym
 import numpy as np
@@ -79,8 +79,8 @@ class Args:
 
     # Environment and budget
     env_id: str = "HalfCheetah-v4"  # the Gymnasium task, Id-v0 or module:Id-v0
-    total_timesteps: int = 1_000_000  # environment steps of the whole run
-    eval_frequency: int = 5_000  # environment steps between evaluations
+    total_timesteps: int = 1_000_000  # environment steps of the whole run, with the random ones at the start
+    eval_frequency: int = 5_000  # environment steps between evaluations; the last one is at a multiple of it
     eval_episodes: int = 10  # noise-free episodes per evaluation, the same start states every time
 
     # Algorithm
@@ -192,7 +192,7 @@ class TD3(nn.Module):
 
         self.critic = nn.ModuleList(MLP(obs_dim + len(action_low), *hidden_sizes, 1) for _ in range(num_critics))
         self.actor = Actor(obs_dim, action_low, action_high, hidden_sizes)
-        self.optimizers = {}
+        self.optimizers = {}  # of the networks so far: the targets below are not trained
         for name, network in self.named_children():
             self.optimizers[name] = torch.optim.Adam(network.parameters(), learning_rate, fused=True)
 
@@ -409,7 +409,7 @@ def check_args(args: Args) -> None:
 
 
 # Copied from d3g_continuous.fail
-def fail(message: str, status: int = 2) -> None:
+def fail(message: str, status: int = 2) -> NoReturn:
     """Print one line on standard error and exit: with 2 for bad input, with 1 for a run that went wrong."""
     one_line = " ".join(message.split())
     print(f"error: {one_line}", file=sys.stderr)
@@ -664,7 +664,7 @@ class Run:
 
     def add_evaluation(self, step: int, returns: np.ndarray, lengths: np.ndarray, seconds: float) -> None:
         """Add a row to evaluations.csv, of an evaluation that began after so many seconds of training."""
-        check_finite({"the return of an evaluation": returns}, step)
+        check_finite({"the return of an evaluation": returns}, step + self.offset)
         self.evaluations.append(f"{step},{returns.mean()},{returns.std()},{lengths.mean()},{seconds:.2f}")
         self.write_evaluations()
         self.log({"eval/return_mean": returns.mean()}, step)

@@ -118,7 +118,7 @@ class ManyMLPs(nn.Module):
 class Agents(d3g_from_obs.D3G):
     """The offline phase of several agents of equal options at once; every tensor has one more axis in front, of agents.
 
-    What D3G computes element by element is D3G's own: scale, encode, decode, reach, clamp, cycle.
+    What D3G computes element by element is D3G's own: scale, encode, decode, encode_difference, clamp, cycle.
     """
 
     def __init__(self, agents: list[d3g_from_obs.D3G], learning_rate: float, device: torch.device):
@@ -166,18 +166,18 @@ class Agents(d3g_from_obs.D3G):
             self.value_high.copy_(q_data.amax(1, keepdim=True))
 
         with torch.no_grad():  # Eq. 13
-            c = self.cycle(s_next, self.reach(s_next, self.proposal_target(s_next)), self.critic_target)
+            c = self.cycle(s_next, self.encode_difference(s_next, self.proposal_target(s_next)), self.critic_target)
             q1, q2 = (critic(s_next, c) for critic in self.critic_target)
             y = r + self.gamma * (1 - terminated) * self.clamp(torch.min(q1, q2))
 
         q1, q2 = (critic(s, x) for critic in self.critic)  # Eq. 6
         self.minimise("critic", agents * (F.mse_loss(q1, y) + F.mse_loss(q2, y)))
 
-        reached = self.reach(s, self.forward_dynamics(s, q_data))  # Eq. 14
+        reached = self.encode_difference(s, self.forward_dynamics(s, q_data))  # Eq. 14
         self.minimise("forward_dynamics", agents * F.mse_loss(reached, x))
 
         if self.updates % self.policy_frequency == 0:
-            p = self.reach(s, self.proposal(s))  # Eq. 12
+            p = self.encode_difference(s, self.proposal(s))  # Eq. 12
             c = self.cycle(s, p, self.critic)
             self.minimise("proposal", agents * (-self.critic[0](s, c).mean() + self.beta * F.mse_loss(c, p)))
 
@@ -330,7 +330,7 @@ def load(args: Args, options: dict) -> tuple[list[Run], torch.Tensor, tuple[int,
     rows = []
     for file in args.datasets:
         info = {}
-        data = d3g_from_obs.load_dataset(Path(file), env.observation_space.shape[0], info)
+        data = d3g_from_obs.load_dataset(Path(file), args.env_id, env.observation_space.shape[0], info)
         if rows and len(data.rows) != len(rows[0]):
             has = f"has {len(data.rows)}"
             fail(f"--datasets {file}: must have as many transitions as the first one, {len(rows[0])}, {has}")

@@ -198,7 +198,7 @@ def main(args: Args) -> None:
     check_args(args)
     env = make_mujoco_env(args.env_id, args.tries)
     info = {}
-    data = d3g_from_obs.load_dataset(Path(args.dataset), env.observation_space.shape[0], info)
+    data = d3g_from_obs.load_dataset(Path(args.dataset), args.env_id, env.observation_space.shape[0], info)
     torch.set_num_threads(1)
     sigma = units(env, data)
     options = {name: getattr(args, name) for name in LEARNING_OPTIONS}

@@ -492,6 +492,8 @@ def test_collecting_where_a_file_has_no_json_that_describes_it(text, collected, 
     ("args", "says"),
     [
         ({"collect": "a.npz", "dataset": "b.npz"}, "--collect a.npz: must be used without --dataset"),
+        ({"collect": "a.npz", "seed": 2}, "--seed 2: must be used without --collect, which has --dataset-seed"),
+        ({"collect": "a.npz", "run_dir": "a"}, "--run-dir a: must be used without --collect"),
         ({"demonstrator": "model.pt"}, "--demonstrator model.pt: must be used with --collect"),
         (
             {"demonstrator": "model.pt", "collect": "a.npz"},
@@ -707,7 +709,7 @@ def test_mean_return_by_hand(tmp_path, capsys):
     """Episodes end where the next row does not continue, after 2 rows, and where one terminates, after 3."""
     file = write(tmp_path / "data.npz", actions=np.zeros((5, 1)))
     info = {}
-    data = d3g_from_obs.load_dataset(file, 2, info)
+    data = d3g_from_obs.load_dataset(file, "short/Walk-v0", 2, info)
     assert info == {"data": {"sha256": digest(file), "mean_return": pytest.approx((3 + 3 + 5) / 3), "about": None}}
     assert capsys.readouterr().out == f"data: {file}, 5 transitions, mean return 3.67\n"
     assert data.rows.dtype == np.float32
@@ -759,9 +761,10 @@ TOO_LARGE = "must be finite numbers of 32 bits, has NaN, infinite or larger ones
 def test_bad_data_sets(changed, says, tmp_path, capsys):
     file = write(tmp_path / "data.npz", **changed)
     info = {}
-    out, err = stopped(capsys, 2, d3g_from_obs.load_dataset, file, 2, info)
-    assert err.startswith(f"error: --dataset {file}: must be a data set with 2 observations (")
-    assert f"python d3g_from_obs.py --env-id ENV_ID --collect {file} makes one): " in err
+    out, err = stopped(capsys, 2, d3g_from_obs.load_dataset, file, "short/Walk-v0", 2, info)
+    must = "must be a data set of short/Walk-v0, with observations of 2 components ("
+    assert err.startswith(f"error: --dataset {file}: {must}")
+    assert f"python d3g_from_obs.py --env-id short/Walk-v0 --collect {file} makes one): " in err
     assert says in err
     assert (out, info) == ("", {})
 
@@ -787,8 +790,25 @@ def test_files_that_are_no_data_sets(script, what, tmp_path, monkeypatch, capsys
         file.write_bytes(file.read_bytes()[:-100])
     before = contents(tmp_path)
     error = refused(capsys, script, env_id="InvertedPendulum-v4", dataset=str(file), run_dir="run")
-    assert error.startswith(f"error: --dataset {file}: must be a data set with 4 observations (")
+    must = "must be a data set of InvertedPendulum-v4, with observations of 4 components ("
+    assert error.startswith(f"error: --dataset {file}: {must}")
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+def test_data_of_another_task(script, tmp_path, capsys):
+    """Observations of as many components do not make it the same task; without the JSON file nobody knows."""
+    file = write(tmp_path / "data.npz")
+    file.with_suffix(".json").write_text('{"env_id": "Other-v0"}')
+    before = contents(tmp_path)
+    args = {"dataset": str(file), "run_dir": str(tmp_path / "run")}
+    error = refused(capsys, script, **args)
+    assert error.startswith(f"error: --dataset {file}: must be a data set of short/Walk-v0, with observations of 2 ")
+    assert error.endswith("ValueError('it was collected on Other-v0')\n")
+    assert contents(tmp_path) == before
+    file.with_suffix(".json").unlink()
+    walk(script, **args)
+    assert (tmp_path / "run" / "model.pt").exists()
 
 
 @pytest.mark.parametrize("what", ["text", "no text", "NaN", "folder"])
@@ -810,8 +830,9 @@ def test_default_data_are_collected_once_and_found_by_both_scripts(tmp_path, mon
     monkeypatch.chdir(tmp_path)
     file = Path("datasets", "short_Walk-v0__random.npz")
     error = refused(capsys, bco_baseline)
-    assert error.startswith(f"error: --dataset {file}: must be a data set with 2 observations (")
-    assert f"python d3g_from_obs.py --env-id ENV_ID --collect {file} makes one): FileNotFoundError" in error
+    must = "must be a data set of short/Walk-v0, with observations of 2 components ("
+    assert error.startswith(f"error: --dataset {file}: {must}")
+    assert f"python d3g_from_obs.py --env-id short/Walk-v0 --collect {file} makes one): FileNotFoundError" in error
     assert contents(tmp_path) == {}
 
     first = walk(d3g_from_obs)
@@ -876,7 +897,7 @@ def test_other_data_on_resume(interrupted, capsys):
     assert (out, err) == ("", f"error: --dataset {data}: {must}, not {digest(data)}\n")
     data.unlink()
     assert stopped(capsys, 2, walk, script, **args)[1].startswith(
-        f"error: --dataset {data}: must be a data set with 2 "
+        f"error: --dataset {data}: must be a data set of short/Walk-v0, "
     )
     assert contents(run_dir) == before
 
@@ -960,24 +981,28 @@ def test_corrupt_or_foreign_checkpoints(what, interrupted, capsys):
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
 @pytest.mark.parametrize(
-    ("what", "where", "says"),
+    ("what", "where", "name", "step"),
     [
-        ("reward", "evaluation", "the return of an evaluation is NaN or infinite at step 0"),
-        ("reward", "round", "reward is NaN or infinite at step 47"),
-        ("observation", "round", "observation is NaN or infinite at step 47"),
-        ("reset", "round", "observation is NaN or infinite at step 20"),
+        ("reward", "evaluation", "the return of an evaluation", 0),
+        ("reward", "round", "reward", 47),
+        ("observation", "round", "observation", 47),
+        ("reset", "round", "observation", 20),
     ],
 )
 @pytest.mark.parametrize("value", [NAN, -INF])
-def test_acting_stops_at_what_is_not_finite(value, what, where, says, script, tmp_path, capsys):
-    """Each of two evaluations has two episodes of 20 steps; a round has 30 steps, so that step 47 is in the second."""
+def test_acting_stops_at_what_is_not_finite(value, what, where, name, step, script, tmp_path, capsys):
+    """Each of two evaluations has two episodes of 20 steps; a round has 30 steps, so that step 47 is in the second.
+
+    The error has the step as TensorBoard counts it, in which offline updates come first.
+    """
     imagined = 2 if script is d3g_from_obs else 0  # plans start where the evaluations do
     at = imagined + 2 + 2 if what == "reset" else 33 if where == "evaluation" else 2 * 40 + 47
     Late.begin(what, at, value)
     data = write(tmp_path / "data.npz")
     args = {"env_id": "Late-v0", "dataset": str(data), "run_dir": str(tmp_path / "run")}
     out, err = stopped(capsys, 1, walk, script, **args)
-    assert err == f"error: {says}; an earlier checkpoint, if any, stays\n"
+    step += WALK_PARTICULAR[script].get("offline_updates", 0)
+    assert err == f"error: {name} is NaN or infinite at step {step}; an earlier checkpoint, if any, stays\n"
     assert Late.counts["reset" if what == "reset" else "step"] in (at, 40), "it went on"
     written = files(tmp_path / "run")
     assert {name for name in written if "events" not in name} - {"checkpoint.pt"} == {"args.json", "evaluations.csv"}
@@ -1366,11 +1391,9 @@ def without_data(script, given, _dataset, _reference, tmp_path):
     out, err = finish(process, 2)
     assert out == ""
     file = given or "datasets/InvertedPendulum-v4__random.npz"
-    made_by = f"python d3g_from_obs.py --env-id ENV_ID --collect {file} makes one"
-    assert err == (
-        f"error: --dataset {file}: must be a data set with 4 observations ({made_by}): "
-        "FileNotFoundError(2, 'No such file or directory')\n"
-    )
+    must = "must be a data set of InvertedPendulum-v4, with observations of 4 components"
+    made_by = f"python d3g_from_obs.py --env-id InvertedPendulum-v4 --collect {file} makes one"
+    assert err == (f"error: --dataset {file}: {must} ({made_by}): FileNotFoundError(2, 'No such file or directory')\n")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -154,7 +154,10 @@ def test_learns_as_a_run_does_and_measures_what_it_acts_towards(how, algorithm, 
         ),
         ({"scale_states": True}, "--scale-states True: must be used with --standardize"),
         ({"env_id": "MountainCarContinuous-v0"}, "--env-id MountainCarContinuous-v0: must be a MuJoCo task"),
-        ({"env_id": "Reacher-v4"}, "--dataset {}: must be a data set with 11 observations"),
+        (
+            {"env_id": "Reacher-v4"},
+            "--dataset {}: must be a data set of Reacher-v4, with observations of 11 components",
+        ),
         (
             {"updates": 2, "frequency": 2, "output": Path("/dev/null")},
             "--output /dev/null: must be a new file that can be written: ",

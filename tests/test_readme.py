@@ -168,7 +168,7 @@ def test_the_recipes_make_what_the_scripts_take(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"```python\n(import minari.*?)```", REFERENCE, re.S)
     exec(code, {})
-    data = d3g_from_obs.load_dataset(tmp_path / "pendulum.npz", 4, {})
+    data = d3g_from_obs.load_dataset(tmp_path / "pendulum.npz", "InvertedPendulum-v4", 4, {})
     assert len(data.rows) == 25
     assert data.rows[:, -1].tolist() == [0, 0, 1] + [0, 0, 0, 1] + [0] * 5 + [0] * 5 + [1] + [0] * 6 + [1]
     s, s_next = data.rows[:, :4], data.rows[:, -5:-1]

@@ -566,12 +566,19 @@ def test_experiment_as_a_process(experiment, experiments):
                 episodes = [int(row["episode"]) for row in mine if int(row["seed"]) == seed]
                 assert episodes == [args.eval_frequency * k for k in range(len(returns))]
             final = np.mean([float(row["return"]) for row in mine if row["episode"] == mine[-1]["episode"]])
-            assert lines[1 + curve].startswith(f"{algorithm}, {setting}: final return {final:.4g} [")
+            assert lines[1 + curve].startswith(f"{algorithm}, {setting}: return {final:.4g} [")
+            assert f"] after episode {mine[-1]['episode']}, " in lines[1 + curve]
     for row in rows:
         qsa, qss = (float(row.get(name, 0)) for name in ("qsa_value", "qss_value"))
         if experiment == "figure2":
             assert float(row["fraction"]) == pytest.approx((qss - qsa) / max(abs(qsa), 0.1))
             assert float(row["absolute_difference"]) == pytest.approx(abs(qss - qsa))
+    if experiment == "figure2":
+        fractions = np.array([float(row["fraction"]) for row in rows]).reshape(2, 121)  # of two seeds
+        differences = [float(row["absolute_difference"]) for row in rows]
+        largest = abs(fractions.mean(axis=0)).max()
+        assert lines[1].endswith(f", largest {largest:.4g} (of the mean over seeds)")
+        assert lines[2].endswith(f", largest {max(differences):.4g} (of all seeds and states)")
     if experiment == "figure3":
         assert list(rows[0]) == ["slip", "seed", "row", "column", "qsa_value", "qss_value", "distance"]
         for k in range(0, len(rows), 121):
@@ -605,8 +612,8 @@ def test_summary_says_when_a_curve_comes_near_the_optimum(capsys):
     numbers = tabular_qss.compare_returns(args, np.stack([returns, returns - 2, returns]))
     text = tabular_qss.results_text(args, numbers)
     assert capsys.readouterr().out.splitlines()[:2] == [
-        "QSS, 4: final return -18 [-18, -18], within one step of the optimum -18.00 first at episode 2000",
-        "QSS, 40: final return -20 [-20, -20], within one step of the optimum -18.00 never",
+        "QSS, 4: return -18 [-18, -18] after episode 3000, within one step of the optimum -18.00 first at episode 2000",
+        "QSS, 40: return -20 [-20, -20] after episode 3000, within one step of the optimum -18.00 never",
     ]
     assert text.splitlines()[:3] == ["episode,algorithm,setting,seed,return", "0,QSS,4,1,-500.0", "1000,QSS,4,1,-20.0"]
 
