@@ -95,6 +95,10 @@ def draw(runs: dict[tuple[str, ...], np.ndarray]) -> plt.Figure:
                 continue
             counts.append(len(curves))
             updates = sorted(set.intersection(*(set(curve[:, 0]) for curve in curves)))
+            measured = set.union(*(set(curve[:, 0]) for curve in curves))
+            if len(updates) < len(measured):
+                only = f"drawn at {len(updates)} of {len(measured)} updates, at which all seeds were measured"
+                print(f"{algorithm} on {', '.join(panel)}: {only}")
             if not updates:
                 fail(f"{algorithm} on {', '.join(panel)}: all seeds must have been measured at a common update")
             returns = [curve[np.isin(curve[:, 0], updates), 1] for curve in curves]

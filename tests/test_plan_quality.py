@@ -192,8 +192,8 @@ def measured(algorithm, seed, returns, randomness="1.0", every=10):
     return "\n".join(rows) + "\n"
 
 
-def test_draws_every_seed_and_their_mean_where_all_were_measured(tmp_path, monkeypatch):
-    """And writes all rows, from which, beside a further file, it draws again."""
+def test_draws_every_seed_and_their_mean_where_all_were_measured(tmp_path, monkeypatch, capsys):
+    """And says where some were not, and writes all rows, from which, beside a further file, it draws again."""
     drawn = []
     monkeypatch.setattr(plan_quality_figure, "draw_curve", lambda axis, *curve: drawn.append((axis.get_title(), curve)))
     monkeypatch.setattr(plan_quality_figure, "draw_legend", lambda figure, **style: None)
@@ -203,6 +203,8 @@ def test_draws_every_seed_and_their_mean_where_all_were_measured(tmp_path, monke
     files[2].write_text(measured("D3G --standardize --scale-states --clamp-values --aim-halfway", 1, [1000.0]))
     files[3].write_text(measured("D3G", 1, [3.0], randomness="0.5"))
     plan_quality_figure.main(plan_quality_figure.Args(tuple(files[:3]), tmp_path / "plans.png"))
+    said = "D3G on InvertedPendulum-v4, 1.0: drawn at 1 of 4 updates, at which all seeds were measured\n"
+    assert capsys.readouterr().out.startswith(said)
     first = (tmp_path / "plans.csv").read_text()
     assert first.splitlines()[:2] == [HEADER, "InvertedPendulum-v4,1.0,D3G,1,10,5.0"]
     assert len(first.splitlines()) == 1 + 3 + 2 + 1
