@@ -272,7 +272,7 @@ class D3G(nn.Module):
     @torch.inference_mode()
     def act(self, observation: np.ndarray, noise: np.ndarray | float = 0.0) -> np.ndarray:
         """Eq. 9: I(s, s + tau(s)) + noise for one observation [obs_dim], clipped to the action bounds [action_dim]."""
-        bias = self.inverse_dynamics.action_bias
+        bias = self.inverse_dynamics.action_bias  # has the dtype and the device of the networks
         s = torch.as_tensor(observation, dtype=bias.dtype, device=bias.device).unsqueeze(0)
         p = self.encode_difference(s, self.proposal(s))
         action = self.inverse_dynamics(s, p).squeeze(0).cpu().numpy()
@@ -529,7 +529,7 @@ def describe(args: Args, folder: Path) -> dict:
         "processor": processor,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "gpu": torch.cuda.get_device_name() if args.cuda and torch.cuda.is_available() else None,
-        "ld_preload": os.environ.get("LD_PRELOAD"),
+        "ld_preload": os.environ.get("LD_PRELOAD"),  # such a library may decide which kernels are used
     }
 
 
@@ -553,8 +553,8 @@ def open_run(args: Args, folder: Path | str) -> Iterator["Run"]:
     folder = Path(folder)
     try:
         make_folder(folder, exist_ok=True)
-        mode = "a+"
-        if any((folder / name).exists() for name in RUN_FILES):
+        mode = "a+"  # makes an empty args.json where there is none
+        if any((folder / name).exists() for name in RUN_FILES):  # a run is there: its args.json must be, too
             mode = "r+" if os.access(folder, os.W_OK) else "r"  # a complete run may lie on a read-only disk
         args_file = open(folder / "args.json", mode)
     except OSError as error:
@@ -749,8 +749,14 @@ class Run:
                 contents = torch.load(file, map_location="cpu", weights_only=True)
             if contents["info"] != self.info:
                 raise ValueError("its arguments or versions are not those of args.json")
-            kinds = {"seconds": float, "evaluations": list, "logged": int}
-            kinds |= {"updates": int, "added": int, "optimizers": dict}
+            kinds = {
+                "seconds": float,
+                "evaluations": list,
+                "logged": int,
+                "updates": int,
+                "added": int,
+                "optimizers": dict,
+            }
             for name, kind in kinds.items():
                 if type(contents[name]) is not kind:
                     raise TypeError(f"its {name} must be of type {kind.__name__}, is {contents[name]!r}")

@@ -379,7 +379,7 @@ class D3G(nn.Module):
 
         For one observation [obs_dim], clipped to the action bounds [action_dim].
         """
-        bias = self.inverse_dynamics.action_bias
+        bias = self.inverse_dynamics.action_bias  # has the dtype and the device of the networks
         s = self.scale(torch.as_tensor(observation, dtype=bias.dtype, device=bias.device).unsqueeze(0))
         action = self.inverse_dynamics(s, self.aim(s)).squeeze(0).cpu().numpy()
         return np.clip(action + noise, self.action_low, self.action_high).astype(self.action_low.dtype)
@@ -780,7 +780,7 @@ def describe(args: Args, folder: Path) -> dict:
         "processor": processor,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "gpu": torch.cuda.get_device_name() if args.cuda and torch.cuda.is_available() else None,
-        "ld_preload": os.environ.get("LD_PRELOAD"),
+        "ld_preload": os.environ.get("LD_PRELOAD"),  # such a library may decide which kernels are used
     }
 
 
@@ -806,8 +806,8 @@ def open_run(args: Args, folder: Path | str) -> Iterator["Run"]:
     folder = Path(folder)
     try:
         make_folder(folder, exist_ok=True)
-        mode = "a+"
-        if any((folder / name).exists() for name in RUN_FILES):
+        mode = "a+"  # makes an empty args.json where there is none
+        if any((folder / name).exists() for name in RUN_FILES):  # a run is there: its args.json must be, too
             mode = "r+" if os.access(folder, os.W_OK) else "r"  # a complete run may lie on a read-only disk
         args_file = open(folder / "args.json", mode)
     except OSError as error:
@@ -1003,8 +1003,14 @@ class Run:
                 contents = torch.load(file, map_location="cpu", weights_only=True)
             if contents["info"] != self.info:
                 raise ValueError("its arguments or versions are not those of args.json")
-            kinds = {"seconds": float, "evaluations": list, "logged": int}
-            kinds |= {"updates": int, "added": int, "optimizers": dict}
+            kinds = {
+                "seconds": float,
+                "evaluations": list,
+                "logged": int,
+                "updates": int,
+                "added": int,
+                "optimizers": dict,
+            }
             for name, kind in kinds.items():
                 if type(contents[name]) is not kind:
                     raise TypeError(f"its {name} must be of type {kind.__name__}, is {contents[name]!r}")

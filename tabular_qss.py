@@ -685,8 +685,8 @@ def open_run(args: Args, folder: Path | str) -> Iterator["Run"]:
     file = folder / "args.json"
     try:
         make_folder(folder, exist_ok=True)
-        mode = "a+"
-        if any((folder / name).exists() for name in RUN_FILES):
+        mode = "a+"  # makes an empty args.json where there is none
+        if any((folder / name).exists() for name in RUN_FILES):  # a run is there: its args.json must be, too
             mode = "r+" if os.access(file, os.W_OK) else "r"  # a complete run may lie on a read-only disk
         args_file = open(file, mode)
     except FileNotFoundError as error:
