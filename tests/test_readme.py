@@ -840,9 +840,12 @@ def test_what_is_said_of_d3g_plus_from_observations_is_in_its_evaluations():
         f"learned nothing yet: {min(first)} to {max(first)}. In all fifteen runs of D3G\u207a the nine evaluations "
         "after it are 1000 without exception."
     )
-    d3g_runs = {run[1]: evaluations[1:] for run, evaluations in pendulum.items() if run[0] == "D3G"}
-    assert [p for p, evaluations in d3g_runs.items() if max(evaluations) == 1000] == [0.75]
-    assert set(d3g_runs[0.75]) == {1000}
+    stands = [run[1:] for run, evaluations in pendulum.items() if run[0] == "D3G" and set(evaluations[1:]) == {1000}]
+    assert sorted(stands) == [(0.25, 2), (0.75, 1), (0.75, 2)]
+    assert in_text("at 0.75 the paper's D3G stands in all nine evaluations with both seeds")
+    end = pendulum["D3G", 0.25, 1][-1]
+    assert in_text(f"At 0.25 its seed 1 ends at {end:.0f}, and its seed 2 stands in all nine.")
+    assert in_text(f"two seeds end at {end:.0f} and 1000 at 0.25 and both at 1000 at 0.75.", README)
     assert in_text("all fifteen runs reach 1000 with their second evaluation and stay there", README)
     plus, d3g, clone = (
         {p: np.mean([ends[-1] for run, ends in arm.items() if run[:2] == (name, p)]) for p in RANDOMNESS}
