@@ -49,7 +49,7 @@ from tqdm import tqdm
 
 @dataclass
 class Args:
-    """Clone the policy behind a data set without actions, which an inverse dynamics learned by acting infers."""
+    """Clone the policy behind a data set; its actions, which the data lack, are inferred by an inverse dynamics."""
 
     # Experiment
     exp_name: str = "bco_baseline"  # the name of this experiment, part of the default run folder

@@ -63,7 +63,7 @@ class Args:
     # Environment and budget
     env_id: str = "HalfCheetah-v4"  # the Gymnasium task, Id-v0 or module:Id-v0
     total_timesteps: int = 1_000_000  # environment steps of the whole run, with the random ones at the start
-    eval_frequency: int = 5_000  # environment steps between evaluations; the last one is at a multiple of it
+    eval_frequency: int = 5_000  # environment steps between evaluations; the end is evaluated if it is a multiple
     eval_episodes: int = 10  # noise-free episodes per evaluation, the same start states every time
 
     # Algorithm
@@ -180,7 +180,7 @@ class D3G(nn.Module):
         self.inverse_dynamics = InverseDynamics(obs_dim, action_low, action_high, hidden_sizes)
         if cycle:
             self.forward_dynamics = MLP(obs_dim + len(action_low), *hidden_sizes, obs_dim)
-        self.optimizers = {}  # of the networks so far: the targets below are not trained
+        self.optimizers = {}  # one for each network above; the targets below are not trained
         for name, network in self.named_children():
             self.optimizers[name] = torch.optim.Adam(network.parameters(), learning_rate, fused=True)
 

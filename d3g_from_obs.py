@@ -186,14 +186,13 @@ class D3G(nn.Module):
                                                                   without    with the option
     scale(s), for a state s                    (`scale_states`)   s          s / state_scale, one number
     encode(s, s'), for the next state s'       (`standardize`)    s'         (s' - s) / sigma [obs_dim]
-    encode_difference(s, d), for the next state that lies d, which tau or f gave, from s
-                                               (`standardize`)    s + d      d, a difference in units of sigma
+    encode_difference(s, d), for s + d         (`standardize`)    s + d      d, a difference in units of sigma
 
-    `set_units` and `set_state_scale` fix sigma and state_scale before the first update. `scale_states` needs
-    `standardize`, since s / state_scale + d would not be in the units of s'. With `clamp_values` the q that the
-    cycle gives to f and the next state's value in the target (Eq. 13) are clamped to [`value_low`, `value_high`], the
-    lowest and the highest Q_1'(s, s') of the batch. A proposal whose q is outside has no gradient through q; only its
-    distance from the cycle moves it.
+    A difference d is what tau or f gives. `set_units` and `set_state_scale` fix sigma and state_scale before the first
+    update. `scale_states` needs `standardize`, since s / state_scale + d would not be in the units of s'. With
+    `clamp_values` the q that the cycle gives to f and the next state's value in the target (Eq. 13) are clamped to
+    [`value_low`, `value_high`], the lowest and the highest Q_1'(s, s') of the batch. A proposal whose q is outside has
+    no gradient through q; only its distance from the cycle moves it.
 
     With `aim_halfway` it acts towards (p + C(s, p)) / 2 in place of p. Nothing that is learned offline depends on it.
 
@@ -242,7 +241,7 @@ class D3G(nn.Module):
         self.proposal = MLP(obs_dim, *hidden_sizes, obs_dim)
         self.inverse_dynamics = InverseDynamics(obs_dim, action_low, action_high, hidden_sizes)
         self.forward_dynamics = MLP(obs_dim + 1, *hidden_sizes, obs_dim)
-        self.optimizers = {}  # of the networks so far: the targets below are not trained
+        self.optimizers = {}  # one for each network above; the targets below are not trained
         for name, network in self.named_children():
             self.optimizers[name] = torch.optim.Adam(network.parameters(), learning_rate, fused=True)
 
@@ -642,8 +641,7 @@ def check_args(args: Args) -> None:
     check("dataset_seed", 0 <= args.dataset_seed < 2**32, "from 0 to 2**32 - 1")
     check("collect", args.collect is None or args.dataset is None, "used without --dataset")
     check("collect", args.collect is None or args.collect.endswith(".npz"), "a file whose name ends in .npz")
-    of_a_run = args.collect is None or args.seed == Args.seed
-    check("seed", of_a_run, "used without --collect, which has --dataset-seed")
+    check("seed", args.collect is None or args.seed == Args.seed, "used without --collect, which has --dataset-seed")
     check("run_dir", args.collect is None or args.run_dir is None, "used without --collect")
     check("randomness", 0 <= args.randomness <= 1, "from 0 to 1")
     check("randomness", args.randomness == 1 or args.collect is not None, "used with --collect")
@@ -1216,7 +1214,7 @@ def stop_collecting_on_a_signal() -> None:
 
 
 def save_dataset(data: ReplayBuffer, about: dict, file: Path) -> None:
-    """Write the data set, and before it the JSON file that describes it: the data are never there without that."""
+    """Write the JSON file that describes the data set and then the data, which so are never there without it."""
     s, _, r, s_next, terminated = np.split(data.rows, np.cumsum(data.widths)[:-1], axis=1)
     try:
         with open(partial_file(file), "wb") as opened:

@@ -183,7 +183,7 @@ class D3G(nn.Module):
         self.inverse_dynamics = InverseDynamics(2 * obs_dim, *hidden_sizes, num_actions)
         if cycle:
             self.forward_dynamics = MLP(obs_dim + num_actions, *hidden_sizes, obs_dim)
-        self.optimizers = {}  # of the networks so far: the targets below are not trained
+        self.optimizers = {}  # one for each network above; the targets below are not trained
         for name, network in self.named_children():
             self.optimizers[name] = torch.optim.Adam(network.parameters(), learning_rate, fused=True)
 

@@ -437,9 +437,10 @@ def test_what_is_said_of_td3_beside_its_authors_is_in_the_table():
     assert seeds == 10
     seeds, mine = found["Hopper-v4", "`td3_baseline.py`, their settings"]
     assert seeds == 2
+    low_area, high_area, low_end, high_end = mine  # those of seed 1, which is named first, are the high ones
     assert in_text(
         "On Hopper-v4, 200,000 steps, its two seeds have areas of {} and {}, the ten {} to {}; they end at {} and {}, "
-        "the ten at {} to {}.".format(*mine[1::-1], *hopper[:2], *mine[:1:-1], *hopper[2:])
+        "the ten at {} to {}.".format(high_area, low_area, *hopper[:2], high_end, low_end, *hopper[2:])
     )
     seeds, slow = found["HalfCheetah-v4", "`td3_baseline.py`, D3G's settings"]
     assert seeds == 2
@@ -453,8 +454,10 @@ def test_what_is_said_of_td3_beside_its_authors_is_in_the_table():
     assert slow[3] < cheetah[2]
     seeds, slow = found["Hopper-v4", "`td3_baseline.py`, D3G's settings"]
     assert seeds == 2
-    areas_and_ends = (*slow[1::-1], *slow[:1:-1])  # seed 1, whose numbers are the larger ones, first
-    assert in_text("On Hopper-v4 its two seeds have areas of {} and {} and end at {} and {}.".format(*areas_and_ends))
+    low_area, high_area, low_end, high_end = slow  # as above
+    assert in_text(
+        f"On Hopper-v4 its two seeds have areas of {high_area} and {low_area} and end at {high_end} and {low_end}."
+    )
     assert slow[1] < hopper[0]
     assert slow[3] < hopper[2]
 
@@ -683,10 +686,16 @@ def test_what_is_said_of_plans_is_in_the_file():
         f"become exact enough there, and acting towards it the pole falls after {min(early):.0f} to {max(early):.0f} "
         "steps at every measurement up to 80,000 updates."
     )
-    three = [now[run] for run in runs[PLUS] if run[2] <= 3 and run[0] == 0]
-    assert in_text(f"where `--aim-halfway` has {sum(x < 1000 for curve in three for x in curve.values())})")
-    three = [now[run] for run in runs[PLUS] if run[2] <= 3 and run[0] > 0]
-    assert in_text(f"where `--aim-halfway` has {sum(x < 1000 for curve in three for x in curve.values())})")
+    at_zero, above_zero = 0, 0  # measurements below 1000 of seeds 1 to 3
+    for p, _, seed in runs[PLUS]:
+        if seed <= 3:
+            below = sum(value < 1000 for value in now[p, PLUS, seed].values())
+            if p == 0:
+                at_zero += below
+            else:
+                above_zero += below
+    assert in_text(f"(1 of 30 below 1000, where `--aim-halfway` has {at_zero})")
+    assert in_text(f"(25 of 120, where `--aim-halfway` has {above_zero})")
     rows = re.findall(r"^\| p = (\S+) \| (\d) \| (\d+ of \d+ .*) \|$", RESULTS, re.M)
     assert [float(p) for p, *_ in rows] == sorted(RANDOMNESS, reverse=True)
     for p, seeds, cells in rows:
