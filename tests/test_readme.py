@@ -854,7 +854,14 @@ def test_what_is_said_of_d3g_plus_from_observations_is_in_its_evaluations():
     assert in_text("at 0.75 the paper's D3G stands in all nine evaluations with both seeds")
     end = pendulum["D3G", 0.25, 1][-1]
     assert in_text(f"At 0.25 its seed 1 ends at {end:.0f}, and its seed 2 stands in all nine.")
-    assert in_text(f"two seeds end at {end:.0f} and 1000 at 0.25 and both at 1000 at 0.75.", README)
+    *before, first, second, third = pendulum["D3G", 1, 2][1:]
+    assert before == [1000] * 6
+    assert in_text(f"At 1 its seed 2 is at 1000 six times and then at {first:.0f}, {second:.0f} and {third:.0f}.")
+    ends = []
+    for p in (0.25, 0.5, 1):
+        one, two = (pendulum["D3G", p, seed][-1] for seed in (1, 2))
+        ends.append(f"at {one:.0f} and {two:.0f} at {p:g}")
+    assert in_text(f"two seeds end {ends[0]}, {ends[1]}, both at 1000 at 0.75, and {ends[2]}.", README)
     assert in_text("all fifteen runs reach 1000 with their second evaluation and stay there", README)
     plus, d3g, clone = (
         {p: np.mean([ends[-1] for run, ends in arm.items() if run[:2] == (name, p)]) for p in RANDOMNESS}
